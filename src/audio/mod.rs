@@ -1,0 +1,1 @@
+//! L0: samples: formats and codecs, resampling, buffers, WAV.

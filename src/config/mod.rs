@@ -1,0 +1,1 @@
+//! L5: configuration: TOML file, environment, flags; validated whole.

@@ -1,0 +1,50 @@
+//! Why an engine call failed.
+
+use thiserror::Error;
+
+/// Why an engine call failed. Texts name the engine and the next step, and hold no words of a user.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum EngineError {
+    /// The caller raised the cancel flag.
+    #[error("the call was cancelled")]
+    Cancelled,
+    /// The request cannot be served by any instance of this engine: retrying elsewhere does not help.
+    #[error("{engine}: {reason}")]
+    BadRequest {
+        /// The engine's name.
+        engine: String,
+        /// What is wrong, and the limit it breaks.
+        reason: String,
+    },
+    /// The call failed inside the engine; another instance may succeed.
+    #[error("{engine} failed: {reason}")]
+    Failed {
+        /// The engine's name.
+        engine: String,
+        /// What the engine said.
+        reason: String,
+    },
+    /// The engine is gone: its thread or process ended.
+    #[error("{engine} is not running: {reason}")]
+    Unavailable {
+        /// The engine's name.
+        engine: String,
+        /// Why it ended, where that is known.
+        reason: String,
+    },
+    /// The engine did not answer in time.
+    #[error("{engine} did not answer within {waited_ms} ms")]
+    TimedOut {
+        /// The engine's name.
+        engine: String,
+        /// How long was waited.
+        waited_ms: u64,
+    },
+}
+
+impl EngineError {
+    /// Whether the same call may succeed on another instance.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Unavailable { .. } | Self::TimedOut { .. })
+    }
+}

@@ -1,0 +1,37 @@
+//! Speech to text.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::{CancelFlag, EngineFuture};
+
+/// The sample rate of all audio given to speech-to-text and voice activity: what Whisper and Silero take.
+pub const STT_SAMPLE_RATE: u32 = 16_000;
+
+/// Turns one utterance into text.
+pub trait SttEngine: Send + Sync + Debug {
+    /// Transcribes the whole of `request.audio`.
+    fn transcribe(&self, request: SttRequest, cancel: CancelFlag) -> EngineFuture<Transcript>;
+}
+
+/// One utterance to transcribe.
+#[derive(Clone, Debug)]
+pub struct SttRequest {
+    /// 16 kHz mono samples in [-1, 1].
+    pub audio: Arc<[f32]>,
+    /// ISO 639-1 code, or `None` to let the engine decide.
+    pub language: Option<String>,
+    /// Words that the speaker is likely to say: names, terms.
+    pub prompt: Option<String>,
+}
+
+/// What was said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Transcript {
+    /// The text with the engine's punctuation, trimmed. Empty where there was no speech.
+    pub text: String,
+    /// ISO 639-1 code of the language that the engine heard, where it says.
+    pub language: Option<String>,
+    /// Probability in [0, 1] that the audio held no speech at all, where the engine says.
+    pub no_speech_probability: Option<f32>,
+}

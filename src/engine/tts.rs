@@ -1,0 +1,55 @@
+//! Text to speech.
+
+use std::fmt::Debug;
+
+use super::{CancelFlag, EngineStream};
+
+/// Speaks a clause.
+pub trait TtsEngine: Send + Sync + Debug {
+    /// Streams the speech of `request.text`. The last event is [`TtsEvent::Words`].
+    fn synthesize(&self, request: TtsRequest, cancel: CancelFlag) -> EngineStream<TtsEvent>;
+
+    /// The voices that [`TtsRequest::voice`] may name; the first is the default.
+    fn voices(&self) -> Vec<String>;
+}
+
+/// A clause to speak.
+#[derive(Clone, Debug)]
+pub struct TtsRequest {
+    /// The text, a clause or sentence; never empty.
+    pub text: String,
+    /// One of the engine's voices. A name it does not know is spoken in its default voice, so that
+    /// clients written for OpenAI's voice names are heard all the same.
+    pub voice: String,
+    /// Speed as a factor: 0.25 to 1.5, 1 is normal (range from OpenAI's `audio.output.speed`).
+    pub speed: f32,
+}
+
+/// A piece of speech.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TtsEvent {
+    /// Audio to append.
+    Audio(SpeechChunk),
+    /// When each word is heard, in order; sent once, after the last audio.
+    Words(Vec<TimedWord>),
+}
+
+/// Mono audio at the engine's own rate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpeechChunk {
+    /// Signed 16-bit samples.
+    pub samples: Vec<i16>,
+    /// Samples a second; the same for all chunks of one call.
+    pub sample_rate: u32,
+}
+
+/// A word and when it is heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimedWord {
+    /// The word as written in the request's text, with punctuation that follows it.
+    pub text: String,
+    /// Milliseconds from the first sample of the call to the word's begin.
+    pub start_ms: u32,
+    /// Milliseconds from the first sample of the call to the word's end.
+    pub end_ms: u32,
+}

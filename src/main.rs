@@ -1,0 +1,3 @@
+//! The `antiphon` program.
+
+fn main() {}

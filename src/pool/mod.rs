@@ -1,0 +1,1 @@
+//! L2: shares engines between sessions: instances with slots, leases, order.
