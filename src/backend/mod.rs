@@ -1,1 +1,10 @@
 //! L2: the engines behind the traits of `engine`, and the catalog that builds them from configuration.
+//!
+//! A backend knows its model and its library, and nothing of pools, sessions or the wire. What runs inference
+//! owns threads of its own; what waits for a process or a clock is a plain stream.
+
+pub mod earshot;
+pub mod load_error;
+pub mod scripted;
+
+pub use load_error::LoadError;
