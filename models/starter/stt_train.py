@@ -124,6 +124,7 @@ def train(args: argparse.Namespace) -> None:
     trainer = Trainer(cfg, reader.n_phonemes, args.rate, not args.no_muon)
     run = Run(args, trainer, tokenizer)
     first = run.step
+    reader.rng = np.random.default_rng([args.seed, first])  # a resumed run reads other examples
     batches = reader.batches(trainer.model.decoder)
     recent: list[tuple[float, float]] = []
     bar = tqdm(total=args.steps, initial=first, mininterval=10)
