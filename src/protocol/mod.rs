@@ -25,6 +25,8 @@ pub mod options;
 pub mod response;
 pub mod server_event;
 pub mod session;
+#[cfg(test)]
+mod tests;
 pub mod tool;
 pub mod turn_detection;
 pub mod usage;
