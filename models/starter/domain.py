@@ -26,7 +26,8 @@ from facts import BY_KEY, KINDS, Kind, fill
 from wording import (CAPITALS, COPY_WORDS, VOCABULARY, cased, decorate, draw_value, fill_slots, is_heldout, mark_of,
                      sentence, spoken_words)
 
-__all__ = ["VOCABULARY", "Dialogue", "Talk", "Turn", "dialogue", "is_heldout", "spoken_words", "user_utterance"]
+__all__ = ["VOCABULARY", "Dialogue", "Talk", "Turn", "cased", "dialogue", "is_heldout", "sentence", "spoken_words", "user_utterance"]
+_cased = cased
 MAX_WORDS = 32
 
 

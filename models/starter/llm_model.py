@@ -23,7 +23,7 @@ CONFIG = {
     "hidden_act": "silu",
     "max_position_embeddings": 2048,
     "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0,
+    "rope_theta": 500000.0,
     "attention_bias": False,
     "mlp_bias": False,
     "attention_dropout": 0.0,

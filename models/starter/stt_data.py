@@ -72,7 +72,7 @@ def rare_words(rng: random.Random, counts: Counter) -> str:
     """A row of words, the rarer the likelier."""
     weights = [(counts[w] + 5.0) ** -0.7 for w in domain.VOCABULARY]
     count = rng.choice([2, 3, 4, 4, 5, 5, 6, 7])
-    row = [domain._cased(w) for w in rng.choices(domain.VOCABULARY, weights, k=count)]
+    row = [domain.cased(w) for w in rng.choices(domain.VOCABULARY, weights, k=count)]
     return domain.sentence(rng.choice([" ", " ", ", "]).join(row), ".")
 
 
@@ -167,11 +167,11 @@ def make_sound(seed: int) -> Utterance:
     return Utterance(to_bytes(log_mel(pcm)), [], [], [])
 
 
-def make_heldout(line: Line) -> tuple[str, str, np.ndarray]:
-    """(voice, text, samples) of one held-out sentence."""
+def make_heldout(line: Line) -> tuple[str, str, np.ndarray, list[float]]:
+    """(voice, text, samples, seconds at which words start) of one held-out sentence."""
     name = voice.HELDOUT_VOICES[line.seed % len(voice.HELDOUT_VOICES)]
-    pcm, _ = speak(line, [name], vary=False)
-    return name, line.written, (pcm * 32_767).astype(np.int16)
+    pcm, starts = speak(line, [name], vary=False)
+    return name, line.written, (pcm * 32_767).astype(np.int16), starts
 
 
 # --- storing --------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import domain
 import stt_voice as voice
-from stt_model import (BUILD, HOP, OUTPUT, SAMPLE_RATE, Tokenizer, audio_context, load_checkpoint,
+from stt_model import (BUILD, OUTPUT, SAMPLE_RATE, Tokenizer, audio_context, load_checkpoint,
                        log_mel, normalise)
 
 
@@ -43,7 +43,8 @@ class Score:
         self.words += len(a)
         self.errors += wrong
         self.exact += wrong == 0
-        self.marks += said[-1:] in ".?" and said[-1:] == heard[-1:]
+        due = said[-1] if said[-1] in ".?" else ""
+        self.marks += due == (heard[-1] if heard[-1:] in (".", "?") else "")
 
     def report(self) -> dict:
         n = max(1, self.sentences)
@@ -81,7 +82,9 @@ class WhisperCpp:
     def __init__(self, path: Path):
         from pywhispercpp.model import Model
 
+        # Flash attention in whisper.cpp attends to the padding behind a fitted audio_ctx.
         self._model = Model(str(path), n_threads=1, print_progress=False, print_realtime=False,
+                            context_params={"use_gpu": False, "flash_attn": False},
                             no_timestamps=True, single_segment=True, no_context=True, temperature_inc=0.0)
         self.milliseconds: list[float] = []
 
@@ -111,11 +114,25 @@ def noisy(pcm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def heldout(build: Path, limit: int, seed: int) -> dict[str, list[tuple[str, str, np.ndarray]]]:
     """(voice, text, samples) by condition."""
     rng = np.random.default_rng(seed)
+    stored = pickle.loads((build / "heldout.pickle").read_bytes())[:limit]
     clean = [(name, text, with_silence(pcm.astype(np.float32) / 32_768, rng))
-             for name, text, pcm in pickle.loads((build / "heldout.pickle").read_bytes())[:limit]]
+             for name, text, pcm, _ in stored]
     phone = [(name, text, voice.telephone(pcm)) for name, text, pcm in clean]
     return {"clean": clean, "noisy": [(name, text, noisy(pcm, rng)) for name, text, pcm in clean],
-            "telephone": phone}
+            "telephone": phone, "cut short": [c for item in stored if (c := cut_short(item, rng))]}
+
+
+def cut_short(item: tuple, rng: np.random.Generator) -> tuple[str, str, np.ndarray] | None:
+    """A sentence that stops before one of its words, then 0.3 s of silence: no final mark is due."""
+    name, text, pcm, starts = item
+    words = text.split(" ")
+    places = [k for k in range(1, len(words))
+              if starts[k] > starts[k - 1] + 0.04 and words[k - 1][-1] not in ".?"]
+    if not places:
+        return None
+    k = int(rng.choice(places))
+    kept = pcm[: int(starts[k] * SAMPLE_RATE)].astype(np.float32) / 32_768
+    return name, " ".join(words[:k]).rstrip(","), np.pad(kept, (0, int(0.3 * SAMPLE_RATE)))
 
 
 def score_speech(recogniser, sets: dict) -> dict:

@@ -38,6 +38,12 @@ def tensors(model: Whisper) -> dict[str, torch.Tensor]:
     out["decoder.token_embedding.weight"] = token_table(model)
     for name in ("encoder.conv1.bias", "encoder.conv2.bias"):
         out[name] = out[name][:, None]
+    # whisper.cpp scales the keys of cross-attention by the head size of the encoder, the
+    # queries by that of the decoder; the queries make good for the difference.
+    scale = (model.cfg.n_text_head / model.cfg.n_audio_head) ** 0.25
+    for name in out:
+        if "cross_attn.query" in name:
+            out[name] = out[name] * scale
     return out
 
 

@@ -83,42 +83,63 @@ def validate(model: Whisper, tokenizer: Tokenizer, sets: dict) -> dict[str, floa
     return out
 
 
+class Run:
+    """Where a training run stands: its step, its time (over restarts too) and its best score."""
+
+    def __init__(self, args: argparse.Namespace, trainer: Trainer, tokenizer: Tokenizer):
+        self._args, self._trainer, self._tokenizer = args, trainer, tokenizer
+        self._sets = heldout(args.build, args.validation, args.seed)
+        self._begin, self._earlier = time.monotonic(), 0.0
+        self.step, self.best = 0, math.inf
+        if args.resume and (args.build / "last.pt").exists():
+            saved = torch.load(args.build / "last.pt", map_location="cpu", weights_only=True)
+            trainer.model.load_state_dict(saved["model"])
+            trainer.ctc_head.load_state_dict(saved["ctc_head"])
+            self.step, self._earlier, self.best = saved["step"], saved["minutes"], saved["best"]
+
+    def minutes(self) -> float:
+        return self._earlier + (time.monotonic() - self._begin) / 60
+
+    def progress(self) -> float:
+        """0 at the start, 1 where the steps or the minutes are used up."""
+        return max(self.step / self._args.steps, self.minutes() / self._args.minutes)
+
+    def checkpoint(self) -> None:
+        """Validate, and keep the weights as the last and, where they are, the best so far."""
+        rates = validate(self._trainer.model, self._tokenizer, self._sets)
+        tqdm.write(f"held-out word error: {rates}")
+        total = sum(rates.values())
+        better = total <= self.best
+        self.best = min(self.best, total)
+        for name in ["last.pt", *(["best.pt"] if better else [])]:
+            save_checkpoint(self._args.build / name, self._trainer.model, step=self.step, minutes=self.minutes(),
+                            best=self.best, ctc_head=self._trainer.ctc_head.state_dict())
+
+
 def train(args: argparse.Namespace) -> None:
     """Until the steps or the minutes are used up; `best.pt` is the best so far."""
     tokenizer = Tokenizer.load(args.build / "words.json")
-    reader = Reader(args.build, tokenizer, args.seed)
     cfg = Config(n_state=args.state, n_audio_layer=args.layers, n_words=len(tokenizer.words))
+    reader = Reader(args.build, tokenizer, args.seed)
     trainer = Trainer(cfg, reader.n_phonemes, args.rate, not args.no_muon)
-    sets = heldout(args.build, args.validation, args.seed)
+    run = Run(args, trainer, tokenizer)
+    first = run.step
+    reader.rng = np.random.default_rng([args.seed, first])  # a resumed run reads other examples
     batches = reader.batches(trainer.model.decoder)
-    best, begin = math.inf, time.monotonic()
     recent: list[tuple[float, float]] = []
-    bar = tqdm(total=args.steps, mininterval=10)
-    for step in range(args.steps):
-        progress = max(step / args.steps, (time.monotonic() - begin) / (60 * args.minutes))
-        if progress >= 1.0:
-            break
-        recent.append(trainer.step(next(batches), progress, step))
+    bar = tqdm(total=args.steps, initial=first, mininterval=10)
+    while (progress := run.progress()) < 1.0:
+        recent.append(trainer.step(next(batches), progress, run.step - first))
+        run.step += 1
         bar.update()
-        if (step + 1) % 50 == 0:
+        if run.step % 50 == 0:
             text_loss, ctc_loss = np.mean(recent, axis=0)
             recent.clear()
-            tqdm.write(f"step {step + 1} {time.monotonic() - begin:.0f} s ({progress:.3f}): "
+            tqdm.write(f"step {run.step}, {run.minutes():.1f} min ({progress:.3f}): "
                        f"text {text_loss:.3f} ctc {ctc_loss:.3f}")
-        if (step + 1) % args.every == 0:
-            best = checkpoint(trainer.model, tokenizer, sets, args.build, best)
-    checkpoint(trainer.model, tokenizer, sets, args.build, best)
-
-
-def checkpoint(model: Whisper, tokenizer: Tokenizer, sets: dict, build: Path, best: float) -> float:
-    """Validate and keep the weights where they are the best so far."""
-    rates = validate(model, tokenizer, sets)
-    tqdm.write(f"held-out word error: {rates}")
-    save_checkpoint(build / "last.pt", model)
-    total = sum(rates.values())
-    if total <= best:
-        save_checkpoint(build / "best.pt", model)
-    return min(best, total)
+        if run.step % args.every == 0:
+            run.checkpoint()
+    run.checkpoint()
 
 
 def main() -> None:
@@ -126,6 +147,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8_000)
     parser.add_argument("--minutes", type=float, default=75)
     parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--resume", action="store_true", help="go on from last.pt")
     parser.add_argument("--no-muon", action="store_true", help="AdamW for everything")
     parser.add_argument("--state", type=int, default=Config.n_state)
     parser.add_argument("--layers", type=int, default=Config.n_audio_layer)

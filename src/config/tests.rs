@@ -69,7 +69,7 @@ fn text_of_variables_takes_the_type_that_the_key_wants() {
     assert_eq!(config.session.defaults.instructions, "true");
     assert_eq!(config.server.max_frame_bytes, 1_000_000);
     assert_eq!(config.telemetry.log_format, crate::telemetry::LogFormat::Json);
-    assert_eq!(config.server.auth.keys[0].role, crate::server::Role::Admin);
+    assert_eq!(config.server.auth.keys[0].role, crate::server::KeyRole::Admin);
 }
 
 #[test]

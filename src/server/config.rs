@@ -1,25 +1,26 @@
-//! How the edge behaves: address, limits of connections, who may come in.
+//! How the server listens.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// How the edge behaves.
+/// How the server listens.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub struct ServerConfig {
-    /// Address and port to listen on. Addresses that others reach need API keys.
+    /// Address and port; port 0 takes a free one.
     pub bind: SocketAddr,
-    /// Largest WebSocket message in bytes. 21 MiB: the 15 MiB of audio that OpenAI takes in one
-    /// `input_audio_buffer.append`, in base64, and its envelope.
-    pub max_frame_bytes: usize,
-    /// Origins whose pages may connect, such as `https://voice.example`; `*` for any. The server's own page
-    /// always may.
-    pub allowed_origins: Vec<String>,
-    /// Sessions at once; one more is refused with 503.
+    /// Sessions at once; one more is answered 503.
     pub max_sessions: usize,
-    /// Milliseconds that turns have to finish when the server stops.
+    /// The largest frame that a client may send, in bytes. 21 MiB: the 15 MiB of audio that OpenAI allows in one
+    /// event, in base64, and what surrounds it.
+    pub max_frame_bytes: usize,
+    /// Origins of web pages that may open sessions, beside the server's own.
+    pub allowed_origins: Vec<String>,
+    /// How long sessions may take to end at shutdown, in milliseconds.
     pub shutdown_grace_ms: u64,
+    /// How often each client is pinged, in seconds; one that has sent nothing for three of these is gone.
+    pub ping_interval_s: u64,
     /// Who may come in.
     pub auth: AuthConfig,
 }
@@ -27,11 +28,12 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
-            bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 8700)),
+            bind: SocketAddr::from(([127, 0, 0, 1], 8700)),
+            max_sessions: 200,
             max_frame_bytes: 21 * 1024 * 1024,
             allowed_origins: Vec::new(),
-            max_sessions: 200,
             shutdown_grace_ms: 10_000,
+            ping_interval_s: 20,
             auth: AuthConfig::default(),
         }
     }
@@ -54,13 +56,13 @@ pub struct KeyConfig {
     pub sha256: String,
     /// What its holder may do.
     #[serde(default)]
-    pub role: Role,
+    pub role: KeyRole,
 }
 
 /// What the holder of a key may do.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
+pub enum KeyRole {
     /// Talk, and see what is their own.
     #[default]
     User,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::error::SessionError;
 use super::turn::{SAMPLES_PER_MS, Span, VoiceFrame};
-use crate::audio::{AudioFormat, Resampler, SampleRing};
+use crate::audio::{AudioError, AudioFormat, Resampler, SampleRing};
 use crate::engine::stt::STT_SAMPLE_RATE;
 use crate::engine::vad::VadDetector;
 
@@ -32,26 +32,31 @@ pub struct AudioInputProcessor {
 
 impl AudioInputProcessor {
     /// A processor at the begin of a session. It keeps at most `max_input_ms` of audio.
-    pub fn new(format: AudioFormat, detector: Box<dyn VadDetector>, max_input_ms: u64) -> Self {
+    pub fn new(
+        format: AudioFormat,
+        detector: Box<dyn VadDetector>,
+        max_input_ms: u64,
+    ) -> Result<Self, AudioError> {
         let capacity = usize::try_from(max_input_ms * SAMPLES_PER_MS).unwrap_or(usize::MAX);
-        Self {
+        Ok(Self {
             format,
-            resampler: Resampler::new(format.sample_rate(), STT_SAMPLE_RATE),
+            resampler: Resampler::new(format.sample_rate(), STT_SAMPLE_RATE)?,
             ring: SampleRing::new(capacity),
             detector,
             threshold: 0.5,
             voice: VoiceGate::default(),
             looked: 0,
             max_input_ms,
-        }
+        })
     }
 
     /// Takes audio in another format from now on.
-    pub fn set_format(&mut self, format: AudioFormat) {
+    pub fn set_format(&mut self, format: AudioFormat) -> Result<(), AudioError> {
         if format != self.format {
+            self.resampler = Resampler::new(format.sample_rate(), STT_SAMPLE_RATE)?;
             self.format = format;
-            self.resampler = Resampler::new(format.sample_rate(), STT_SAMPLE_RATE);
         }
+        Ok(())
     }
 
     /// Sets the probability above which a frame counts as speech.

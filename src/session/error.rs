@@ -21,8 +21,11 @@ pub enum SessionError {
         param: Option<String>,
     },
     /// Audio that is not in the session's format.
-    #[error("{0}")]
-    BadAudio(#[from] AudioError),
+    #[error("{reason}")]
+    BadAudio {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The input buffer would outgrow its limit.
     #[error(
         "The input audio buffer holds at most {limit_ms} ms of audio that is not committed. Send \
@@ -104,6 +107,12 @@ pub enum SessionError {
     /// An engine failed.
     #[error("{0}")]
     Engine(#[from] EngineError),
+}
+
+impl From<AudioError> for SessionError {
+    fn from(error: AudioError) -> Self {
+        Self::BadAudio { reason: error.to_string() }
+    }
 }
 
 /// The event that named an unknown item.

@@ -14,6 +14,7 @@ use super::event::SessionEvent;
 use super::id::SessionId;
 use super::settings::SessionSettings;
 use super::speech_pipeline::{SpeechPipelineManager, TranscriptEvent};
+use crate::audio::AudioError;
 use crate::engine::vad::VadEngine;
 use crate::pool::{HolderId, ResourcePoolManager};
 use crate::runtime::Runtime;
@@ -53,6 +54,18 @@ pub enum BuildError {
         /// The pool's name.
         pool: &'static str,
     },
+    /// The audio format cannot be converted.
+    #[error("{reason}")]
+    Audio {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl From<AudioError> for BuildError {
+    fn from(error: AudioError) -> Self {
+        Self::Audio { reason: error.to_string() }
+    }
 }
 
 /// Builds the components of sessions.
@@ -87,7 +100,7 @@ impl SessionComponentFactory {
                 spec.settings.input_format,
                 self.vad.detector(),
                 self.config.limits.max_input_audio_ms,
-            ),
+            )?,
             callbacks: TranscriptionCallbacks::new(outbox.clone(), spec.settings.transcription.is_some()),
             pipeline,
             transcripts,

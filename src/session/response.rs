@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::callbacks::Outbox;
-use super::conversation::{Content, Conversation, Item, ItemBody, ItemStatus, Previous, Role, Timeline};
+use super::conversation::{Content, Conversation, Item, ItemBody, ItemStatus, Role, Timeline};
 use super::event::{
     OutputPlace, ResponseEvent, ResponseStatus, ResponseUsage, ResponseView, SessionEvent, ToolCallRef,
     TurnTimings,

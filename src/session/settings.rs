@@ -125,8 +125,78 @@ impl Default for TurnMode {
     }
 }
 
+/// A change of turn detection. Fields that are `None` stay as they are, or take their defaults if the mode
+/// changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TurnDetectionPatch {
+    /// The mode and what of it changes.
+    pub mode: TurnModePatch,
+    /// See [`TurnDetection::create_response`].
+    pub create_response: Option<bool>,
+    /// See [`TurnDetection::interrupt_response`].
+    pub interrupt_response: Option<bool>,
+}
+
+/// A mode of turn detection and what of it changes; see [`TurnMode`].
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the fields are those of TurnMode")]
+pub enum TurnModePatch {
+    Server {
+        threshold: Option<f32>,
+        prefix_padding_ms: Option<u32>,
+        silence_duration_ms: Option<u32>,
+        idle_timeout_ms: Option<Option<u32>>,
+    },
+    Semantic {
+        eagerness: Option<Eagerness>,
+    },
+}
+
+impl TurnDetectionPatch {
+    fn apply(self, current: Option<TurnDetection>) -> TurnDetection {
+        let current = current.unwrap_or_default();
+        TurnDetection {
+            mode: self.mode.apply(&current.mode),
+            create_response: self.create_response.unwrap_or(current.create_response),
+            interrupt_response: self.interrupt_response.unwrap_or(current.interrupt_response),
+        }
+    }
+}
+
+impl TurnModePatch {
+    fn apply(self, current: &TurnMode) -> TurnMode {
+        let mut mode = match (&self, current) {
+            (Self::Server { .. }, TurnMode::Server { .. })
+            | (Self::Semantic { .. }, TurnMode::Semantic { .. }) => current.clone(),
+            (Self::Server { .. }, TurnMode::Semantic { .. }) => TurnMode::default(),
+            (Self::Semantic { .. }, TurnMode::Server { .. }) => {
+                TurnMode::Semantic { eagerness: Eagerness::default() }
+            }
+        };
+        match (self, &mut mode) {
+            (
+                Self::Server {
+                    threshold: new_threshold,
+                    prefix_padding_ms: new_padding,
+                    silence_duration_ms: new_silence,
+                    idle_timeout_ms: new_idle,
+                },
+                TurnMode::Server { threshold, prefix_padding_ms, silence_duration_ms, idle_timeout_ms },
+            ) => {
+                set(threshold, new_threshold);
+                set(prefix_padding_ms, new_padding);
+                keep(silence_duration_ms, new_silence);
+                set(idle_timeout_ms, new_idle);
+            }
+            (Self::Semantic { eagerness: new }, TurnMode::Semantic { eagerness }) => set(eagerness, new),
+            _ => {} // the modes were made equal above
+        }
+        mode
+    }
+}
+
 /// Fields of the protocol that have no effect in this server, kept to be echoed: clients read back what they
-/// set. Each is the JSON that the client sent.
+/// set. Each is the JSON that the client sent; null removes it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EchoSettings {
     /// `audio.input.noise_reduction`.
@@ -159,7 +229,7 @@ pub struct SettingsPatch {
     /// See [`SessionSettings::transcription`].
     pub transcription: Option<Option<Transcription>>,
     /// See [`SessionSettings::turn_detection`].
-    pub turn_detection: Option<Option<TurnDetection>>,
+    pub turn_detection: Option<Option<TurnDetectionPatch>>,
     /// See [`SessionSettings::voice`].
     pub voice: Option<String>,
     /// See [`SessionSettings::speed`].
@@ -189,7 +259,10 @@ impl SessionSettings {
         set(&mut self.input_format, patch.input_format);
         set(&mut self.output_format, patch.output_format);
         set(&mut self.transcription, patch.transcription);
-        set(&mut self.turn_detection, patch.turn_detection);
+        if let Some(detection) = patch.turn_detection {
+            let current = self.turn_detection.take();
+            self.turn_detection = detection.map(|patch| patch.apply(current));
+        }
         set(&mut self.voice, patch.voice);
         set(&mut self.speed, patch.speed);
         set(&mut self.tools, patch.tools);

@@ -28,7 +28,7 @@ use super::factory::{SessionComponents, SessionSpec};
 use super::id::{ConversationId, SessionId};
 use super::response::{ActiveResponse, Scene, Spoken};
 use super::settings::{SessionSettings, SettingsPatch, TurnDetection, TurnMode};
-use super::speech_pipeline::{Reply, ReplyEvent, TranscriptEvent};
+use super::speech_pipeline::{Reply, ReplyEvent};
 use super::turn::{TurnKey, TurnMachine, TurnPolicy};
 use turns::{Attempt, CommittedTurn};
 
@@ -183,7 +183,7 @@ impl SessionActor {
     fn update(&mut self, patch: SettingsPatch) -> Result<(), SessionError> {
         let turns_change = patch.turn_detection.is_some();
         self.settings.apply(patch, self.voice_locked)?;
-        self.components.input.set_format(self.settings.input_format);
+        self.components.input.set_format(self.settings.input_format)?;
         self.components.callbacks.set_wanted(self.settings.transcription.is_some());
         if turns_change {
             self.turn.set_policy(policy(&self.settings, &self.config));

@@ -23,9 +23,9 @@ use crate::session::error::SessionError;
 use crate::telemetry::metrics as names;
 
 /// Events that wait for the session: about 1.5 s of speech in chunks of 100 ms.
-pub const REPLY_CAPACITY: usize = 16;
+pub(super) const REPLY_CAPACITY: usize = 16;
 /// Pieces of text that wait to be spoken; a language model ahead by more than this waits.
-pub const PIECES_CAPACITY: usize = 64;
+pub(super) const PIECES_CAPACITY: usize = 64;
 
 /// What to answer, and how.
 #[derive(Debug)]
@@ -137,6 +137,12 @@ enum Stop {
 impl From<Abandoned> for Stop {
     fn from(_: Abandoned) -> Self {
         Self::Abandoned
+    }
+}
+
+impl From<SessionError> for Stop {
+    fn from(error: SessionError) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -296,7 +302,7 @@ async fn speak_clause(
         match event? {
             TtsEvent::Audio(chunk) => {
                 mark(&mut timings.first_audio, called, "tts_first_audio");
-                offer_audio(out, voice.push(&chunk))?;
+                offer_audio(out, voice.push(&chunk)?)?;
             }
             TtsEvent::Words(words) => {
                 offer_audio(out, voice.finish())?;
@@ -321,9 +327,11 @@ struct ClauseVoice {
 }
 
 impl ClauseVoice {
-    fn push(&mut self, chunk: &SpeechChunk) -> Vec<i16> {
-        let to = self.sample_rate;
-        self.resampler.get_or_insert_with(|| Resampler::new(chunk.sample_rate, to)).push(&chunk.samples)
+    fn push(&mut self, chunk: &SpeechChunk) -> Result<Vec<i16>, SessionError> {
+        if self.resampler.is_none() {
+            self.resampler = Some(Resampler::new(chunk.sample_rate, self.sample_rate)?);
+        }
+        Ok(self.resampler.as_mut().map(|resampler| resampler.push(&chunk.samples)).unwrap_or_default())
     }
 
     fn finish(&mut self) -> Vec<i16> {
