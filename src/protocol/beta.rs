@@ -38,9 +38,9 @@ pub(super) fn explain_type(kind: &str) -> Option<String> {
 /// Refuses beta names in an event of a known type.
 pub(super) fn check(kind: &str, event: &Value) -> Result<(), ProtocolError> {
     match kind {
-        "session.update" => check_fields(event, "session", &SESSION_FIELDS),
+        "session.update" => event.get("session").map_or(Ok(()), check_session),
         "response.create" => {
-            check_fields(event, "response", &RESPONSE_FIELDS)?;
+            event.get("response").map_or(Ok(()), |body| check_fields(body, "response", &RESPONSE_FIELDS))?;
             let items = event.get("response").and_then(|response| response.get("input"));
             let items = items.and_then(Value::as_array).into_iter().flatten().enumerate();
             items
@@ -52,9 +52,13 @@ pub(super) fn check(kind: &str, event: &Value) -> Result<(), ProtocolError> {
     }
 }
 
-fn check_fields(event: &Value, object: &str, fields: &[(&str, &str)]) -> Result<(), ProtocolError> {
-    let Some(body) = event.get(object).and_then(Value::as_object) else { return Ok(()) };
-    match fields.iter().find(|(old, _)| body.contains_key(*old)) {
+/// Refuses beta names in a session's configuration.
+pub(super) fn check_session(session: &Value) -> Result<(), ProtocolError> {
+    check_fields(session, "session", &SESSION_FIELDS)
+}
+
+fn check_fields(body: &Value, object: &str, fields: &[(&str, &str)]) -> Result<(), ProtocolError> {
+    match fields.iter().find(|(old, _)| body.get(*old).is_some()) {
         None => Ok(()),
         Some((old, new)) => {
             let (old, new) = (join(object, old), join(object, new));

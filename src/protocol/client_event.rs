@@ -195,6 +195,18 @@ pub fn parse_client_event(text: &str) -> Result<ClientMessage, ProtocolError> {
     }
 }
 
+/// Reads and validates a session's configuration on its own, as in `POST /v1/realtime/client_secrets`. Paths
+/// begin with `session`.
+///
+/// # Errors
+/// As [`parse_client_event`].
+pub fn parse_session_update(session: &Value) -> Result<SessionUpdate, ProtocolError> {
+    beta::check_session(session)?;
+    let update: SessionUpdate = from_value(session, "session")?;
+    update.validate("session")?;
+    Ok(update)
+}
+
 fn read_event(text: &str, envelope: &mut Envelope) -> Result<ClientEvent, ProtocolError> {
     envelope.read(text)?;
     check_event_id(envelope.event_id.as_ref())?;

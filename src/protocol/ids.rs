@@ -51,20 +51,21 @@ mod tests {
 
     #[test]
     fn ids_have_their_prefix_and_21_alphanumerics() {
-        let makers: [(&str, fn() -> String); 6] = [
-            ("event_", new_event_id),
-            ("item_", new_item_id),
-            ("resp_", new_response_id),
-            ("sess_", new_session_id),
-            ("conv_", new_conversation_id),
-            ("call_", new_call_id),
-        ];
-        for (prefix, make) in makers {
-            let id = make();
+        let ids = || {
+            [
+                ("event_", new_event_id()),
+                ("item_", new_item_id()),
+                ("resp_", new_response_id()),
+                ("sess_", new_session_id()),
+                ("conv_", new_conversation_id()),
+                ("call_", new_call_id()),
+            ]
+        };
+        for ((prefix, id), (_, other)) in ids().into_iter().zip(ids()) {
             let random = id.strip_prefix(prefix).unwrap();
             assert_eq!(random.len(), 21, "{id}");
             assert!(random.chars().all(|c| c.is_ascii_alphanumeric()), "{id}");
-            assert_ne!(id, make());
+            assert_ne!(id, other);
         }
     }
 }

@@ -39,6 +39,7 @@ pub use audio_config::{
 pub use client_event::{
     AppendEvent, CLIENT_EVENT_TYPES, ClientEvent, ClientMessage, ItemCreateEvent, ItemIdEvent,
     ItemTruncateEvent, ResponseCancelEvent, ResponseCreateEvent, SessionUpdateEvent, parse_client_event,
+    parse_session_update,
 };
 pub use decode::from_value;
 pub use error::{ErrorBody, ErrorCode, ErrorType, ProtocolError};
