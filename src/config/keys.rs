@@ -55,7 +55,11 @@ pub(super) const KEYS: &[Key] = &[
         "How long turns may finish when the server stops",
         Between(0.0, 10.0 * MINUTE_MS),
     ),
-    key("server.ping_interval_s", "How often clients are pinged; silent for three, they are gone", Between(1.0, 3_600.0)),
+    key(
+        "server.ping_interval_s",
+        "How often clients are pinged; silent for three, they are gone",
+        Between(1.0, 3_600.0),
+    ),
     key("server.auth.keys", "API keys; without any, only this machine may connect", Any("a list of keys")),
     key(
         "server.auth.keys[*].name",

@@ -46,7 +46,9 @@ impl Source {
         let sources: Vec<Self> = files.iter().map(|file| Self::read(root, file)).collect();
         let tests: Vec<String> = sources.iter().flat_map(|s| s.test_modules.iter().cloned()).collect();
         let is_test = |path: &str| {
-            tests.iter().any(|module| path.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with(['.', '/'])))
+            tests.iter().any(|module| {
+                path.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with(['.', '/']))
+            })
         };
         sources.into_iter().filter(|source| !is_test(&source.path)).collect()
     }
