@@ -137,7 +137,7 @@ fn the_programs_have_layers_too() {
 #[test]
 fn stray_tasks_and_queues_are_found() {
     for text in
-        ["fn f() { tokio::spawn(g()); }", "use tokio::task::JoinSet;", "use tokio::task::spawn_blocking;"]
+        ["fn f() { tokio::spawn(g()); }", "use tokio::task::JoinSet;", "use tokio::task::spawn_local;"]
     {
         assert_eq!(problems(rules::spawning, "src/pool/pool.rs", text).len(), 1, "{text}");
         assert_eq!(problems(rules::spawning, "src/runtime.rs", text), [""; 0], "{text}");

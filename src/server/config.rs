@@ -21,6 +21,8 @@ pub struct ServerConfig {
     pub shutdown_grace_ms: u64,
     /// How often each client is pinged, in seconds; one that has sent nothing for three of these is gone.
     pub ping_interval_s: u64,
+    /// Who may come in.
+    pub auth: AuthConfig,
 }
 
 impl Default for ServerConfig {
@@ -32,6 +34,38 @@ impl Default for ServerConfig {
             allowed_origins: Vec::new(),
             shutdown_grace_ms: 10_000,
             ping_interval_s: 20,
+            auth: AuthConfig::default(),
         }
     }
+}
+
+/// Who may come in.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct AuthConfig {
+    /// API keys. Without any, everybody on this machine may come in and nobody else.
+    pub keys: Vec<KeyConfig>,
+}
+
+/// One API key. The key itself is nowhere on the server, only its hash.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct KeyConfig {
+    /// Whose key it is; stands in logs and status.
+    pub name: String,
+    /// SHA-256 of the key, 64 hexadecimal digits.
+    pub sha256: String,
+    /// What its holder may do.
+    #[serde(default)]
+    pub role: KeyRole,
+}
+
+/// What the holder of a key may do.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyRole {
+    /// Talk, and see what is their own.
+    #[default]
+    User,
+    /// See everything and change what may be changed at run time.
+    Admin,
 }

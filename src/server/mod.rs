@@ -13,5 +13,5 @@ pub mod router;
 mod socket;
 mod speech;
 
-pub use config::ServerConfig;
+pub use config::{AuthConfig, KeyConfig, KeyRole, ServerConfig};
 pub use router::{ServerState, router};

@@ -159,10 +159,7 @@ pub(crate) fn spawning(source: &Source) -> Vec<Finding> {
     let spawns = |m: &&Mention| {
         let segments: Vec<&str> = m.segments.iter().map(String::as_str).collect();
         segments.contains(&"JoinSet")
-            || matches!(
-                segments.as_slice(),
-                ["tokio", "spawn"] | [.., "task", "spawn" | "spawn_blocking" | "spawn_local"]
-            )
+            || matches!(segments.as_slice(), ["tokio", "spawn"] | [.., "task", "spawn" | "spawn_local"])
     };
     source
         .mentions()

@@ -20,8 +20,8 @@ pub(crate) struct Source {
     pub(crate) file: syn::File,
     /// Lines that belong to test code.
     pub(crate) test_lines: usize,
-    /// Files that are test modules of this one (`#[cfg(test)] mod tests;`).
-    test_files: Vec<String>,
+    /// Test modules in files of their own (`#[cfg(test)] mod tests;`): their paths without `.rs`.
+    test_modules: Vec<String>,
 }
 
 /// A path somewhere in the code, as written.
@@ -44,8 +44,13 @@ impl Source {
         }
         files.sort();
         let sources: Vec<Self> = files.iter().map(|file| Self::read(root, file)).collect();
-        let tests: Vec<String> = sources.iter().flat_map(|s| s.test_files.iter().cloned()).collect();
-        sources.into_iter().filter(|s| !tests.contains(&s.path)).collect()
+        let tests: Vec<String> = sources.iter().flat_map(|s| s.test_modules.iter().cloned()).collect();
+        let is_test = |path: &str| {
+            tests.iter().any(|module| {
+                path.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with(['.', '/']))
+            })
+        };
+        sources.into_iter().filter(|source| !is_test(&source.path)).collect()
     }
 
     fn read(root: &Path, file: &Path) -> Self {
@@ -65,7 +70,7 @@ impl Source {
             text: text.to_owned(),
             file,
             test_lines: cut.ranges.iter().map(|range| range.clone().count()).sum(),
-            test_files: cut.modules.iter().map(|name| format!("{folder}/{name}.rs")).collect(),
+            test_modules: cut.modules.iter().map(|name| format!("{folder}/{name}")).collect(),
         }
     }
 
