@@ -1,1 +1,17 @@
 //! L2: the engines behind the traits of `engine`, and the catalog that builds them from configuration.
+//!
+//! A backend knows its model and its library, and nothing of pools, sessions or the wire. What runs inference
+//! owns threads of its own; what waits for a process or a clock is a plain stream.
+//!
+//! Read [`catalog`] first: it names every backend and its configuration.
+
+pub mod catalog;
+pub mod earshot;
+pub mod espeak;
+pub mod load_error;
+pub mod onnx_llm;
+pub mod scripted;
+pub mod whisper;
+
+pub use catalog::{EngineSet, EnginesConfig, Loaded, load};
+pub use load_error::LoadError;

@@ -1,0 +1,276 @@
+//! Which engines there are: reads their configuration and builds them, or says all that is wrong at once.
+//!
+//! Knows every backend and no pool. Read [`EnginesConfig`] first.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::LoadError;
+use super::earshot::EarshotVad;
+use super::espeak::{EspeakConfig, EspeakTts};
+use super::onnx_llm::{OnnxLlm, OnnxLlmConfig};
+use super::scripted::{ScriptedLlm, ScriptedLlmConfig, ScriptedStt, ScriptedSttConfig};
+use super::scripted::{ScriptedTts, ScriptedTtsConfig, ScriptedVad, ScriptedVadConfig};
+use super::whisper::{WhisperConfig, WhisperEngine};
+use crate::engine::llm::LlmEngine;
+use crate::engine::stt::SttEngine;
+use crate::engine::tts::TtsEngine;
+use crate::engine::vad::VadEngine;
+
+/// The engines to build. In TOML each is a table with its `kind`:
+/// `[[engines.stt]] kind = "whisper" model = "..." slots = 2`.
+///
+/// Each list may hold several engines of one kind or of different ones; the pools share the calls out. A list
+/// that is given replaces the default list.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct EnginesConfig {
+    /// ONNX Runtime's shared library, read when an engine needs it. The default is where `scripts/setup`
+    /// puts it.
+    pub onnxruntime: PathBuf,
+    /// Speech-to-text; by default Whisper with the starter model.
+    pub stt: Vec<SttConfig>,
+    /// Language models; by default the starter model.
+    pub llm: Vec<LlmConfig>,
+    /// Text-to-speech; by default espeak-ng.
+    pub tts: Vec<TtsConfig>,
+    /// Voice activity; by default earshot.
+    pub vad: VadConfig,
+}
+
+impl Default for EnginesConfig {
+    fn default() -> Self {
+        Self {
+            onnxruntime: ".cache/onnxruntime/libonnxruntime.so".into(),
+            stt: vec![SttConfig::Whisper(WhisperConfig::default())],
+            llm: vec![LlmConfig::Onnx(OnnxLlmConfig::default())],
+            tts: vec![TtsConfig::Espeak(EspeakConfig::default())],
+            vad: VadConfig::default(),
+        }
+    }
+}
+
+/// One speech-to-text engine.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum SttConfig {
+    /// whisper.cpp.
+    Whisper(WhisperConfig),
+    /// Texts known beforehand.
+    Scripted(ScriptedSttConfig),
+}
+
+/// One language model.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum LlmConfig {
+    /// A decoder in ONNX Runtime.
+    Onnx(OnnxLlmConfig),
+    /// Texts known beforehand.
+    Scripted(ScriptedLlmConfig),
+}
+
+/// One text-to-speech engine.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TtsConfig {
+    /// espeak-ng as a child process.
+    Espeak(EspeakConfig),
+    /// A tone as long as the text.
+    Scripted(ScriptedTtsConfig),
+}
+
+/// The voice activity engine.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum VadConfig {
+    /// The `earshot` network.
+    #[default]
+    Earshot,
+    /// Loudness.
+    Scripted(ScriptedVadConfig),
+}
+
+/// The engines of a server.
+#[derive(Debug)]
+pub struct EngineSet {
+    /// Speech-to-text, at least one.
+    pub stt: Vec<Loaded<dyn SttEngine>>,
+    /// Language models, at least one.
+    pub llm: Vec<Loaded<dyn LlmEngine>>,
+    /// Text-to-speech, at least one.
+    pub tts: Vec<Loaded<dyn TtsEngine>>,
+    /// Voice activity.
+    pub vad: Arc<dyn VadEngine>,
+}
+
+/// An engine and how much of it may be used at once.
+#[derive(Debug)]
+pub struct Loaded<E: ?Sized> {
+    /// Its name; no two engines of one list share it.
+    pub name: String,
+    /// The engine.
+    pub engine: Arc<E>,
+    /// Calls that may run at once.
+    pub slots: usize,
+}
+
+/// Builds the engines that `config` names. Blocks while models load.
+pub fn load(config: &EnginesConfig) -> Result<EngineSet, Vec<LoadError>> {
+    let mut errors = Vec::new();
+    let runtime = config.onnxruntime.as_path();
+    let stt = build("stt", &config.stt, &mut errors, |entry| match entry {
+        SttConfig::Whisper(config) => {
+            WhisperEngine::load(config).map(|engine| Arc::new(engine) as Arc<dyn SttEngine>)
+        }
+        SttConfig::Scripted(config) => Ok(Arc::new(ScriptedStt::new(config))),
+    });
+    let llm = build("llm", &config.llm, &mut errors, |entry| match entry {
+        LlmConfig::Onnx(config) => {
+            OnnxLlm::load(config, runtime).map(|engine| Arc::new(engine) as Arc<dyn LlmEngine>)
+        }
+        LlmConfig::Scripted(config) => Ok(Arc::new(ScriptedLlm::new(config))),
+    });
+    let tts = build("tts", &config.tts, &mut errors, |entry| match entry {
+        TtsConfig::Espeak(config) => {
+            EspeakTts::load(config).map(|engine| Arc::new(engine) as Arc<dyn TtsEngine>)
+        }
+        TtsConfig::Scripted(config) => Ok(Arc::new(ScriptedTts::new(config))),
+    });
+    let vad: Arc<dyn VadEngine> = match &config.vad {
+        VadConfig::Earshot => Arc::new(EarshotVad),
+        VadConfig::Scripted(config) => Arc::new(ScriptedVad::new(config)),
+    };
+    if errors.is_empty() { Ok(EngineSet { stt, llm, tts, vad }) } else { Err(errors) }
+}
+
+/// What every entry of a list has.
+trait Entry {
+    fn name(&self) -> &str;
+    fn slots(&self) -> usize;
+}
+
+macro_rules! entry {
+    ($config:ident: $($kind:ident),+) => {
+        impl Entry for $config {
+            fn name(&self) -> &str {
+                match self { $(Self::$kind(config) => &config.name),+ }
+            }
+            fn slots(&self) -> usize {
+                match self { $(Self::$kind(config) => config.slots),+ }
+            }
+        }
+    };
+}
+
+entry!(SttConfig: Whisper, Scripted);
+entry!(LlmConfig: Onnx, Scripted);
+entry!(TtsConfig: Espeak, Scripted);
+
+/// The most slots an engine may have: more is a slip of the pen, and would be as many threads or sequences.
+const MAX_SLOTS: usize = 256;
+
+fn build<C: Entry, E: ?Sized>(
+    list: &str,
+    entries: &[C],
+    errors: &mut Vec<LoadError>,
+    load: impl Fn(&C) -> Result<Arc<E>, LoadError>,
+) -> Vec<Loaded<E>> {
+    let mut wrong = |key: String, value: String, reason: &str| {
+        errors.push(LoadError::Config { key, value, reason: reason.to_owned() });
+    };
+    if entries.is_empty() {
+        wrong(list.to_owned(), "[]".into(), "name at least one engine, or leave the list out");
+    }
+    let mut names = BTreeSet::new();
+    let mut usable = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let (name, slots) = (entry.name(), entry.slots());
+        if name.is_empty() || !names.insert(name) {
+            wrong(format!("{list}[{index}].name"), name.to_owned(), "every engine has a name of its own");
+        } else if !(1..=MAX_SLOTS).contains(&slots) {
+            wrong(format!("{list}[{index}].slots"), slots.to_string(), "from 1 to 256");
+        } else {
+            usable.push(entry);
+        }
+    }
+    let mut loaded = Vec::new();
+    for entry in usable {
+        match load(entry) {
+            Ok(engine) => loaded.push(Loaded { name: entry.name().to_owned(), engine, slots: entry.slots() }),
+            Err(error) => errors.push(error),
+        }
+    }
+    loaded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCRIPTED: &str = r#"
+        vad = { kind = "scripted", threshold_dbfs = -30.0 }
+        [[stt]]
+        kind = "scripted"
+        calls = [[{ after_ms = 40, text = "hello" }]]
+        [[llm]]
+        kind = "scripted"
+        slots = 3
+        [[tts]]
+        kind = "scripted"
+        [[tts]]
+        kind = "scripted"
+        name = "second"
+        character_ms = 10
+    "#;
+
+    #[test]
+    fn scripted_engines_load_from_toml() {
+        let config: EnginesConfig = toml::from_str(SCRIPTED).expect("the documented form");
+        let engines = load(&config).expect("nothing to go wrong");
+        assert_eq!(engines.llm[0].slots, 3);
+        let names: Vec<&str> = engines.tts.iter().map(|loaded| loaded.name.as_str()).collect();
+        assert_eq!(names, ["scripted-tts", "second"]);
+    }
+
+    #[test]
+    fn configuration_round_trips_and_unknown_keys_are_refused() {
+        for config in [EnginesConfig::default(), toml::from_str(SCRIPTED).expect("valid")] {
+            let text = toml::to_string(&config).expect("it serializes");
+            assert_eq!(toml::from_str::<EnginesConfig>(&text).expect("and back"), config);
+        }
+        let error = toml::from_str::<EnginesConfig>("[[tts]]\nkind = \"espeak\"\nlangauge = \"de\"");
+        assert!(error.expect_err("a typo").to_string().contains("langauge"));
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let text = r#"
+            stt = []
+            [[llm]]
+            kind = "scripted"
+            slots = 0
+            [[llm]]
+            kind = "onnx"
+            model = "/nowhere/llm"
+            [[tts]]
+            kind = "espeak"
+            program = "/nowhere/espeak-ng"
+            [[tts]]
+            kind = "scripted"
+            name = "espeak"
+        "#;
+        let config: EnginesConfig = toml::from_str(text).expect("well formed");
+        let errors = load(&config).expect_err("nothing of it works");
+        let told = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert_eq!(errors.len(), 5, "{told}");
+        for part in
+            ["stt = []", "llm[0].slots = 0", "tts[1].name = espeak", "/nowhere/llm", "/nowhere/espeak-ng"]
+        {
+            assert!(told.contains(part), "{part} is missing in\n{told}");
+        }
+    }
+}
