@@ -1,5 +1,5 @@
 # The same commands that CI runs. `make` alone lists them.
-.PHONY: help run test lint loadtest starter clean
+.PHONY: help run test lint bench loadtest starter clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -18,10 +18,15 @@ lint: ## check format, lints, docs and scripts
 	@scripts/setup
 	@scripts/lint
 
-loadtest: ## build the load generator and show how to use it
+bench: ## measure response latency with 1 and 5 users talking (USERS="1 10 30" for others)
 	@scripts/setup
 	@scripts/build --workspace --bins
-	@$${CARGO_TARGET_DIR:-target}/release/antiphon-loadtest $(or $(ARGS),--help)
+	@scripts/bench $(USERS)
+
+loadtest: ## run the load generator, ARGS="..."; without ARGS show how to use it
+	@scripts/setup
+	@scripts/build --workspace --bins
+	@$${CARGO_TARGET_DIR:-target}/release/antiphon-loadtest $(if $(ARGS),$(ARGS),--help)
 
 starter: ## train the starter models again (CPU; hours)
 	@python3 -m venv .cache/starter-venv

@@ -43,7 +43,7 @@ class App {
     this.muted = false;
     this.held = false;
     this.silenceUntil = 0;
-    this.defaultTurnDetection = undefined;
+    this.session = null; // as the server opened it
     this.listen();
     this.wire();
     this.showExamples();
@@ -70,6 +70,7 @@ class App {
     this.microphone = await Microphone.create(this.context, (chunk) => this.onChunk(chunk));
     this.conversation.attach(this.player);
     this.player.addEventListener("progress", ({ detail }) => this.staff.level("assistant", detail.level));
+    this.player.addEventListener("started", () => this.lockVoice(true));
   }
 
   async start() {
@@ -194,30 +195,35 @@ class App {
   // --- session settings ---
 
   onSession(session) {
-    this.defaultTurnDetection = session.audio.input.turn_detection;
-    this.showVoices(session);
-    this.configure(session.audio.input.transcription === null);
+    this.session = session;
+    this.configure();
   }
 
   /** Asks for what this page needs and the server does not do by itself. */
-  configure(wantsTranscription = false) {
-    const input = {};
-    if (wantsTranscription) {
-      input.transcription = { model: "default" };
+  configure() {
+    if (this.session === null) {
+      return;
     }
-    if (this.defaultTurnDetection !== undefined) {
-      input.turn_detection = this.holdMode ? null : this.defaultTurnDetection;
-    }
-    this.client.send({ type: "session.update", session: { type: "realtime", audio: { input } } });
+    const { transcription, turn_detection: turns } = this.session.audio.input;
+    const input = { transcription: transcription ?? { model: "default" }, turn_detection: this.holdMode ? null : turns };
+    const voice = $("voice").value || this.session.audio.output.voice;
+    const audio = $("voice").disabled ? { input } : { input, output: { voice } };
+    this.client.send({ type: "session.update", session: { type: "realtime", audio } });
   }
 
-  setVoice(voice) {
-    this.client.send({ type: "session.update", session: { type: "realtime", audio: { output: { voice } } } });
+  // The protocol fixes the voice of a session with its first word.
+  lockVoice(locked) {
+    $("voice").disabled = locked;
+    $("voice").title = locked ? "The voice of a conversation is fixed once it has spoken. Stop to choose another." : "";
   }
 
   // --- what is shown ---
 
   onState({ state, retryIn, code, reason }) {
+    if (state !== "open") {
+      this.session = null;
+      this.lockVoice(false);
+    }
     $("connection").dataset.state = state;
     const seconds = Math.max(1, Math.round((retryIn ?? 0) / 1000));
     const more = state === "waiting" ? `, trying again in ${seconds} s` : "";
@@ -261,13 +267,6 @@ class App {
     $("hold").hidden = !(this.holdMode && this.listening);
   }
 
-  showVoices(session) {
-    const voices = session.antiphon?.voices ?? [];
-    const options = voices.map((name) => new Option(name, name, false, name === session.audio.output.voice));
-    $("voice").replaceChildren(...options);
-    $("voice-choice").hidden = voices.length < 2;
-  }
-
   showExamples() {
     const button = (text) => {
       const item = document.createElement("li");
@@ -294,7 +293,7 @@ class App {
     $("start").onclick = () => (this.listening ? this.stop() : this.start());
     $("mute").onclick = () => this.setMuted(!this.muted);
     $("problem-close").onclick = () => this.clearProblem();
-    $("voice").onchange = () => this.setVoice($("voice").value);
+    $("voice").onchange = () => this.configure();
     $("mode").onchange = () => {
       this.release();
       this.showMode();

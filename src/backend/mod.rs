@@ -12,6 +12,7 @@ pub mod load_error;
 pub mod onnx_llm;
 pub mod scripted;
 pub mod whisper;
+mod worker;
 
 pub use catalog::{EngineSet, EnginesConfig, Loaded, load};
 pub use load_error::LoadError;

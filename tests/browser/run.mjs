@@ -2,19 +2,16 @@
 // Run by `make test`; alone: scripts/with-server -- node tests/browser/run.mjs
 
 import assert from "node:assert/strict";
-import { mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { test } from "node:test";
+import "./audio.mjs";
 import { URL_UNDER_TEST, withPage } from "./page.mjs";
 import { writeSpeech } from "./speech.mjs";
 
 assert.ok(URL_UNDER_TEST, "ANTIPHON_URL is not set; run this through scripts/with-server");
 const LIMIT = { timeout: 120_000 };
-const folder = mkdtempSync(join(tmpdir(), "antiphon-speech-"));
 
 test("a spoken conversation: heard, remembered, answered aloud", LIMIT, async () => {
-  const recording = writeSpeech(join(folder, "name.wav"), [1.5, "My name is Anna.", 4.5, "What is my name?", 30]);
+  const recording = writeSpeech("name.wav", [1.5, "My name is Anna.", 4.5, "What is my name?", 30]);
   await withPage({ recording }, async (at) => {
     await at.picture("1-welcome");
     await at.page.click("#start");
@@ -88,7 +85,7 @@ test("push-to-talk: nothing is heard until it is sent", LIMIT, async () => {
 });
 
 test("holding Space talks", LIMIT, async () => {
-  const recording = writeSpeech(join(folder, "held.wav"), [2, "Hello.", 60]);
+  const recording = writeSpeech("held.wav", [2, "Hello.", 60]);
   await withPage({ recording }, async (at) => {
     await at.page.selectOption("#mode", "hold");
     await at.page.click("#start");

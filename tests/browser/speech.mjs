@@ -1,8 +1,9 @@
 // Spoken test input: espeak-ng says it, silence is put between, a WAV file comes out.
 
 import { execFileSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 
+const FOLDER = new URL("../../target/browser/", import.meta.url).pathname;
 const RATE = 22050; // espeak-ng's own
 
 function silence(seconds) {
@@ -32,8 +33,10 @@ function header(bytes) {
   return head;
 }
 
-/** Writes a WAV; `parts` are sentences (string) and pauses (seconds). */
-export function writeSpeech(path, parts, voice = "en-us") {
+/** Writes a WAV and gives its path; `parts` are sentences (string) and pauses (seconds). */
+export function writeSpeech(name, parts, voice = "en-us") {
+  const path = `${FOLDER}${name}`;
+  mkdirSync(FOLDER, { recursive: true });
   const pieces = parts.map((part) => (typeof part === "number" ? silence(part) : spoken(part, voice)));
   const data = Buffer.concat(pieces);
   writeFileSync(path, Buffer.concat([header(data.length), data]));

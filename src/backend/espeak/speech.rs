@@ -1,7 +1,6 @@
 //! One clause on its way from text to audio and word times.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::stream;
 use tokio::io::AsyncReadExt;
@@ -11,11 +10,10 @@ use super::process::Program;
 use super::text::{Ending, speakable};
 use super::wav::WavReader;
 use super::words::{WordLengths, nominal_ms, nominal_ms_by_letters, spread};
+use crate::backend::worker::raised;
 use crate::engine::tts::{SpeechChunk, TimedWord, TtsEvent};
 use crate::engine::{CancelFlag, EngineError, EngineStream};
 
-/// How often a waiting call looks at its cancel flag; engines promise 50 ms.
-const CANCEL_POLL: Duration = Duration::from_millis(20);
 /// Bytes of a chunk of audio: at most 93 ms at espeak-ng's 22.05 kHz.
 const CHUNK_BYTES: usize = 4096;
 /// Up to this, a sample at the beginning is silence: espeak-ng begins with about 12 ms of zeros.
@@ -207,11 +205,5 @@ async fn read_samples(
         if len == 0 || !samples.is_empty() {
             return Ok(samples.len());
         }
-    }
-}
-
-async fn raised(cancel: &CancelFlag) {
-    while !cancel.is_cancelled() {
-        tokio::time::sleep(CANCEL_POLL).await;
     }
 }
