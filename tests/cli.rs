@@ -1,7 +1,12 @@
 //! The program as people run it: messages and exit codes.
 
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+const SCRIPTED: &str = "[[engines.stt]]\nkind = \"scripted\"\n[[engines.llm]]\nkind = \"scripted\"\n\
+                        [[engines.tts]]\nkind = \"scripted\"\n[engines.vad]\nkind = \"scripted\"\n";
 
 struct Run {
     code: Option<i32>,
@@ -9,19 +14,21 @@ struct Run {
     stderr: String,
 }
 
-/// Runs the program in `folder`, with no variables of ours but `env`.
-fn antiphon(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> Run {
+/// The program in `folder`, without variables of ours.
+fn command(folder: &Path, args: &[&str]) -> Command {
     let ours = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ANTIPHON_"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_antiphon"));
     for (name, _) in ours {
         command.env_remove(name);
     }
-    let Output { status, stdout, stderr } = command
-        .args(args)
-        .envs(env.iter().copied())
-        .current_dir(folder)
-        .output()
-        .expect("the program was built for this test");
+    command.args(args).current_dir(folder);
+    command
+}
+
+/// Runs the program in `folder` to its end, with no variables of ours but `env`.
+fn antiphon(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> Run {
+    let output = command(folder, args).envs(env.iter().copied()).output();
+    let Output { status, stdout, stderr } = output.expect("the program was built for this test");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints UTF-8");
     Run { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
 }
@@ -83,6 +90,34 @@ fn a_missing_file_and_bad_usage_say_what_to_do() {
     let run = antiphon(folder().path(), &["sevre"], &[]);
     assert_eq!(run.code, Some(2));
     assert!(run.stderr.contains("serve"), "{}", run.stderr);
+}
+
+#[test]
+fn a_port_in_use_is_told_with_what_to_do() {
+    let folder = folder();
+    std::fs::write(folder.path().join("antiphon.toml"), SCRIPTED).expect("writable");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let run = antiphon(folder.path(), &["serve", "--bind", &address], &[]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains(&address) && run.stderr.contains("--bind"), "{}", run.stderr);
+}
+
+#[test]
+fn a_server_says_where_it_listens_and_ends_well_on_sigterm() {
+    let folder = folder();
+    std::fs::write(folder.path().join("antiphon.toml"), SCRIPTED).expect("writable");
+    let mut server = command(folder.path(), &["serve", "--bind", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program was built for this test");
+    let mut line = String::new();
+    let stdout = server.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut line).expect("it prints a line");
+    assert!(line.starts_with("Antiphon listens on http://127.0.0.1:"), "{line}");
+    let kill = Command::new("kill").args(["-TERM", &server.id().to_string()]).status();
+    assert!(kill.expect("kill is everywhere").success());
+    assert_eq!(server.wait().expect("it was started").code(), Some(0));
 }
 
 #[test]
