@@ -14,6 +14,7 @@
 //!
 //! To follow one spoken turn, read `session::actor`, then `session::speech_pipeline`, then `pool::pool`.
 
+pub mod app;
 pub mod audio;
 pub mod backend;
 pub mod cli;

@@ -1,3 +1,7 @@
 //! The `antiphon` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    antiphon::cli::run(std::env::args_os())
+}

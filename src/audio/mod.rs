@@ -1,1 +1,17 @@
 //! L0: samples: formats and codecs, resampling, buffers, WAV.
+//!
+//! Everything here is mono and free of I/O except [`wav::read_wav`] and [`wav::write_wav`]. Knows nothing of
+//! sessions, engines or the wire; the load tester uses it too. Start with [`AudioFormat`].
+
+pub mod error;
+pub mod format;
+pub mod pcm;
+pub mod resample;
+pub mod ring;
+pub mod wav;
+
+pub use error::AudioError;
+pub use format::AudioFormat;
+pub use resample::Resampler;
+pub use ring::{Full, SampleRing};
+pub use wav::{WavAudio, WavHeader};

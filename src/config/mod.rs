@@ -1,1 +1,110 @@
 //! L5: configuration: TOML file, environment, flags; validated whole.
+//!
+//! Raw, then valid: [`Sources`] are read into one tree whose values know where they were written, the tree is
+//! decoded into [`Config`], and values are judged. Every problem is told at once. A module's own settings are a
+//! struct in that module; what a key means to people and which values it takes stands in `keys.rs`.
+//!
+//! Knows the settings of every module and nothing of how they are used. Read [`Config::load`] first.
+
+mod check;
+mod decode;
+mod keys;
+mod problem;
+mod reader;
+mod reference;
+mod source;
+mod tree;
+mod validate;
+
+pub use problem::{Problem, Problems};
+pub use source::{FlagValue, Sources};
+pub use tree::Origin;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::catalog::EnginesConfig;
+use crate::pool::PoolsConfig;
+use crate::server::ServerConfig;
+use crate::session::SessionConfig;
+use crate::telemetry::TelemetryConfig;
+
+/// The file that is read where no other is named.
+pub const DEFAULT_FILE: &str = "antiphon.toml";
+
+/// The settings of the whole server. A value of this type that came from [`load`](Self::load) is valid.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Config {
+    /// Where values start from that are set nowhere.
+    pub preset: Preset,
+    /// The edge: address, connections, who may come in.
+    pub server: ServerConfig,
+    /// How sessions behave.
+    pub session: SessionConfig,
+    /// How engines are shared.
+    pub pools: PoolsConfig,
+    /// Which engines there are.
+    pub engines: EnginesConfig,
+    /// Logs and metrics.
+    pub telemetry: TelemetryConfig,
+}
+
+/// Values for a kind of machine, below everything that is set explicitly.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// Any machine: embedded engines on the CPU. The defaults.
+    #[default]
+    Cpu,
+}
+
+impl Config {
+    /// Merges, decodes and judges. On failure it tells everything that is wrong.
+    pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let tree = source::read(sources, &reference::known_keys(), &mut problems);
+        let (config, tree) = decode::decode::<Self>(tree, &mut problems);
+        problems.extend(validate::validate(&config, &tree));
+        problems.sort_by_key(|problem| problem.origin.rank());
+        if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
+    }
+
+    /// A configuration file that lists every key with its meaning, range and default, all commented out.
+    pub fn example_toml() -> String {
+        reference::example_toml()
+    }
+
+    /// The same as a table in Markdown, for `docs/operations.md`.
+    pub fn reference_markdown() -> String {
+        reference::markdown()
+    }
+}
+
+impl Sources {
+    /// What this process was started with. `file` is the one that was asked for; without it, `antiphon.toml`
+    /// in the working directory is read if it is there.
+    pub fn of_process(file: Option<&Path>, flags: Vec<FlagValue>) -> Result<Self, Problems> {
+        let path = file.map_or_else(|| PathBuf::from(DEFAULT_FILE), Path::to_path_buf);
+        let file = match std::fs::read_to_string(&path) {
+            Ok(text) => Some((path, text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_none() => None,
+            Err(error) => return Err(unreadable(path, &error)),
+        };
+        let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
+        let env = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
+        Ok(Self { file, env, flags })
+    }
+}
+
+fn unreadable(path: PathBuf, error: &io::Error) -> Problems {
+    let origin = Origin::File { path: path.into(), line: 1 };
+    let advice =
+        "check the path; `antiphon check --print-defaults > antiphon.toml` writes a file to start from";
+    Problems(vec![Problem::with_source(origin, format!("the file cannot be read: {error}"), advice)])
+}
+
+#[cfg(test)]
+mod tests;

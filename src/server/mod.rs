@@ -1,1 +1,17 @@
 //! L4: the edge: HTTP, WebSocket, pages; maps the wire to session commands and back.
+//!
+//! Nothing here decides what a session does. Read [`router`] for the routes, then [`realtime`] for a session's
+//! socket, then `convert` for what its frames mean.
+
+mod access;
+pub mod config;
+mod convert;
+mod health;
+mod pages;
+mod realtime;
+pub mod router;
+mod socket;
+mod speech;
+
+pub use config::{AuthConfig, KeyConfig, KeyRole, ServerConfig};
+pub use router::{ServerState, router};

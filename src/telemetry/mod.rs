@@ -1,1 +1,105 @@
 //! L0: logs and metrics: how they are set up and what the metrics are called.
+//!
+//! Knows nothing of the rest of the crate. Modules that measure something name a constant of [`metrics`] in
+//! the macros of the `metrics` crate; `app` calls [`init`] and [`Metrics::install`] once and serves what
+//! [`Metrics::render`] returns.
+//!
+//! Labels come from small closed sets (a pool, an error code). A session's id, a user's name or anything that
+//! a user said is never a label and never in a log line above DEBUG.
+
+mod exporter;
+pub mod metrics;
+mod process;
+
+pub use exporter::Metrics;
+
+use std::io::IsTerminal;
+
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
+
+/// How the server reports on itself.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct TelemetryConfig {
+    /// Which log lines are written, in `tracing` filter syntax: `info`, or `warn,antiphon::pool=debug`.
+    pub log: String,
+    /// How a log line looks.
+    pub log_format: LogFormat,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { log: "info".to_owned(), log_format: LogFormat::Text }
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for log collectors.
+    Json,
+}
+
+/// Why telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The log filter does not parse.
+    #[error("`{filter}` is no log filter: {reason}; examples: `info`, `warn,antiphon::pool=debug`")]
+    BadFilter {
+        /// The filter as given.
+        filter: String,
+        /// What the parser said.
+        reason: String,
+    },
+    /// Another part of the process has set up logs or metrics before.
+    #[error("{what} were already set up in this process: {reason}")]
+    AlreadySet {
+        /// `logs` or `metrics`.
+        what: &'static str,
+        /// What the library said.
+        reason: String,
+    },
+}
+
+/// Writes logs to stderr from now on, for the whole process. Programs call it once; tests need not.
+pub fn init(config: &TelemetryConfig) -> Result<(), TelemetryError> {
+    let registry = tracing_subscriber::registry().with(parse_filter(&config.log)?);
+    let to_stderr = fmt::layer().with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => registry.with(to_stderr.with_ansi(std::io::stderr().is_terminal())).try_init(),
+        LogFormat::Json => registry.with(to_stderr.json().flatten_event(true)).try_init(),
+    }
+    .map_err(|error| TelemetryError::AlreadySet { what: "logs", reason: error.to_string() })
+}
+
+/// Whether `filter` is a log filter that [`init`] takes.
+pub fn check_filter(filter: &str) -> Result<(), TelemetryError> {
+    parse_filter(filter).map(drop)
+}
+
+fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::try_new(filter)
+        .map_err(|error| TelemetryError::BadFilter { filter: filter.to_owned(), reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_checked() {
+        for filter in ["info", "warn,antiphon::pool=debug", "off"] {
+            assert!(check_filter(filter).is_ok(), "{filter}");
+        }
+        let error = check_filter("antiphon=loud").expect_err("no such level").to_string();
+        assert!(error.contains("`antiphon=loud` is no log filter"), "{error}");
+        assert!(error.contains("examples"), "{error}");
+    }
+}

@@ -1,0 +1,196 @@
+//! The composition root: the only module that knows backends, pools, sessions and server, and ties them
+//! together.
+//!
+//! [`Server::start`] loads engines, listens and says where; [`Server::stop`] ends every session, then the
+//! engines, and says what did not end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::audio::AudioFormat;
+use crate::backend::LoadError;
+use crate::backend::catalog::{self, EngineSet, Loaded};
+use crate::config::Config;
+use crate::engine::llm::ToolChoice;
+use crate::pool::{Instance, PoolsConfig, ResourcePool, ResourcePoolManager};
+use crate::runtime::{DrainTimeout, Runtime};
+use crate::server::{ServerState, router};
+use crate::session::settings::{EchoSettings, Modality, SessionSettings, TurnDetection};
+use crate::session::{SessionComponentFactory, SessionConfig, SessionRouter};
+use crate::telemetry::{Metrics, TelemetryError};
+
+/// What a client that names no model is told it speaks with.
+const MODEL_NAME: &str = "antiphon";
+
+/// Why the server did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Engines that could not be built.
+    #[error("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Engines {
+        /// All of them.
+        errors: Vec<LoadError>,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}. {}", next_step(source))]
+    Bind {
+        /// `server.bind`.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Metrics cannot be collected.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+}
+
+fn next_step(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "Another program has the port: stop it, or choose another with --bind 127.0.0.1:PORT."
+        }
+        std::io::ErrorKind::PermissionDenied => "Ports below 1024 need rights; choose another with --bind.",
+        _ => "Set server.bind to an address of this machine.",
+    }
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    runtime: Runtime,
+    state: ServerState,
+    grace: Duration,
+    listener: JoinHandle<()>,
+}
+
+impl Server {
+    /// Loads the engines, listens, and is ready.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let metrics = Metrics::install()?;
+        let (address, listener) = listen(config.server.bind).await?;
+        let engines = load(&config).await?;
+        Ok(Self::assemble(config, engines, metrics, (address, listener)))
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The sessions, for whom the server serves.
+    pub fn sessions(&self) -> &SessionRouter {
+        &self.state.sessions
+    }
+
+    /// The pools, for tests that look at what is held.
+    pub fn pools(&self) -> &ResourcePoolManager {
+        &self.state.pools
+    }
+
+    /// Ends every session and waits for all tasks, then ends the engines' threads.
+    pub async fn stop(self) -> Result<(), DrainTimeout> {
+        let drained = self.runtime.drain(self.grace).await;
+        if self.listener.await.is_err() {
+            tracing::error!("the listener panicked");
+        }
+        // The last handles to the engines go here, and their threads are joined.
+        drop(self.state);
+        drained
+    }
+
+    fn assemble(
+        config: Config,
+        engines: EngineSet,
+        metrics: Metrics,
+        (address, listener): (SocketAddr, TcpListener),
+    ) -> Self {
+        let runtime = Runtime::new();
+        let session_config = Arc::new(config.session);
+        let factory = SessionComponentFactory {
+            pools: pools(&config.pools, &engines),
+            vad: Arc::clone(&engines.vad),
+            runtime: runtime.clone(),
+            config: Arc::clone(&session_config),
+            max_wait: Duration::from_millis(config.pools.max_wait_ms),
+        };
+        let grace = Duration::from_millis(config.server.shutdown_grace_ms);
+        let state = ServerState::new(
+            (config.server.clone(), Arc::clone(&session_config)),
+            session_defaults(&session_config),
+            SessionRouter::new(factory.clone(), config.server.max_sessions),
+            (factory.pools, runtime.clone()),
+            metrics,
+        );
+        state.set_ready();
+        let shutdown = runtime.shutdown_token().clone();
+        let service = router(state.clone());
+        let listener = runtime.spawn("listener", async move {
+            // Upgraded sockets are not waited for here; sessions are tasks of the runtime, which is drained.
+            let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned());
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the listener failed");
+            }
+        });
+        Self { address, runtime, state, grace, listener }
+    }
+}
+
+async fn listen(bind: SocketAddr) -> Result<(SocketAddr, TcpListener), StartError> {
+    let error = |source| StartError::Bind { address: bind, source };
+    let listener = TcpListener::bind(bind).await.map_err(error)?;
+    Ok((listener.local_addr().map_err(error)?, listener))
+}
+
+/// Loads the engines on a thread of their own: models take seconds, and the port answers meanwhile.
+async fn load(config: &Config) -> Result<EngineSet, StartError> {
+    let engines = config.engines.clone();
+    let loaded = tokio::task::spawn_blocking(move || catalog::load(&engines)).await;
+    match loaded {
+        Ok(result) => result.map_err(|errors| StartError::Engines { errors }),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+fn pools(config: &PoolsConfig, engines: &EngineSet) -> ResourcePoolManager {
+    ResourcePoolManager {
+        stt: pool("stt", &engines.stt, config),
+        llm: pool("llm", &engines.llm, config),
+        tts: pool("tts", &engines.tts, config),
+    }
+}
+
+fn pool<E: ?Sized>(name: &'static str, engines: &[Loaded<E>], config: &PoolsConfig) -> ResourcePool<E> {
+    let instances = engines
+        .iter()
+        .map(|loaded| Instance {
+            name: loaded.name.clone(),
+            engine: Arc::clone(&loaded.engine),
+            slots: loaded.slots,
+        })
+        .collect();
+    ResourcePool::new(name, instances, config.max_waiting)
+}
+
+fn session_defaults(config: &SessionConfig) -> SessionSettings {
+    SessionSettings {
+        model: MODEL_NAME.to_owned(),
+        instructions: config.defaults.instructions.clone(),
+        modality: Modality::Audio,
+        input_format: AudioFormat::Pcm16,
+        output_format: AudioFormat::Pcm16,
+        transcription: None,
+        turn_detection: Some(TurnDetection::default()),
+        voice: config.defaults.voice.clone(),
+        speed: 1.0,
+        tools: Arc::from([]),
+        tool_choice: ToolChoice::Auto,
+        max_output_tokens: None,
+        echo: EchoSettings::default(),
+    }
+}

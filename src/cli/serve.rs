@@ -1,0 +1,62 @@
+//! `antiphon serve`: the server, until Ctrl-C or SIGTERM.
+
+use std::io;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{ConfigArgs, output};
+use crate::app::Server;
+use crate::config::Config;
+use crate::telemetry;
+
+pub(super) fn run(args: ConfigArgs) -> ExitCode {
+    let config = match args.load() {
+        Ok(config) => config,
+        Err(problems) => return output::bad_config(&problems),
+    };
+    if let Err(error) = telemetry::init(&config.telemetry) {
+        return output::failed(error);
+    }
+    let served = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start threads: {error}"))
+        .and_then(|workers| workers.block_on(serve(config)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => output::failed(message),
+    }
+}
+
+/// Serves until a signal comes. The answer is a message for the person at the terminal.
+async fn serve(config: Config) -> Result<(), String> {
+    let mut signals = Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let server = Server::start(config).await.map_err(|error| error.to_string())?;
+    output::show(&format!("Antiphon listens on http://{}  (Ctrl-C stops it)\n", server.address()));
+    signals.next().await;
+    output::show("Stopping; running turns may finish. Once more stops at once.\n");
+    tokio::select! {
+        stopped = server.stop() => stopped.map_err(|error| error.to_string()),
+        () = signals.next() => Err("stopped at once; running turns were cut off".to_owned()),
+    }
+}
+
+/// What asks the process to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

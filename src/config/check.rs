@@ -1,0 +1,35 @@
+//! Checks of single texts. Each answers with what is wrong.
+
+use crate::telemetry;
+
+/// Something must stand there.
+pub(super) fn not_empty(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() { Err("is empty".to_owned()) } else { Ok(()) }
+}
+
+/// A SHA-256 in hexadecimal.
+pub(super) fn sha256(text: &str) -> Result<(), String> {
+    if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    Err(format!("is no SHA-256: it has {} characters; put the hash there, not the key", text.chars().count()))
+}
+
+/// A filter of log lines.
+pub(super) fn log_filter(text: &str) -> Result<(), String> {
+    telemetry::check_filter(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_hashes_pass_as_hashes() {
+        assert!(sha256(&"0aF".repeat(22)[..64]).is_ok());
+        assert!(sha256("sk-my-secret").is_err_and(|what| what.contains("12 characters")));
+        assert!(sha256(&"g".repeat(64)).is_err());
+        assert!(not_empty("  ").is_err());
+        assert!(log_filter("warn").is_ok());
+    }
+}

@@ -1,0 +1,71 @@
+//! How the server listens.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// How the server listens.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct ServerConfig {
+    /// Address and port; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// Sessions at once; one more is answered 503.
+    pub max_sessions: usize,
+    /// The largest frame that a client may send, in bytes. 21 MiB: the 15 MiB of audio that OpenAI allows in one
+    /// event, in base64, and what surrounds it.
+    pub max_frame_bytes: usize,
+    /// Origins of web pages that may open sessions, beside the server's own.
+    pub allowed_origins: Vec<String>,
+    /// How long sessions may take to end at shutdown, in milliseconds.
+    pub shutdown_grace_ms: u64,
+    /// How often each client is pinged, in seconds; one that has sent nothing for three of these is gone.
+    pub ping_interval_s: u64,
+    /// Who may come in.
+    pub auth: AuthConfig,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::from(([127, 0, 0, 1], 8700)),
+            max_sessions: 200,
+            max_frame_bytes: 21 * 1024 * 1024,
+            allowed_origins: Vec::new(),
+            shutdown_grace_ms: 10_000,
+            ping_interval_s: 20,
+            auth: AuthConfig::default(),
+        }
+    }
+}
+
+/// Who may come in.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct AuthConfig {
+    /// API keys. Without any, everybody on this machine may come in and nobody else.
+    pub keys: Vec<KeyConfig>,
+}
+
+/// One API key. The key itself is nowhere on the server, only its hash.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct KeyConfig {
+    /// Whose key it is; stands in logs and status.
+    pub name: String,
+    /// SHA-256 of the key, 64 hexadecimal digits.
+    pub sha256: String,
+    /// What its holder may do.
+    #[serde(default)]
+    pub role: KeyRole,
+}
+
+/// What the holder of a key may do.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyRole {
+    /// Talk, and see what is their own.
+    #[default]
+    User,
+    /// See everything and change what may be changed at run time.
+    Admin,
+}

@@ -1,0 +1,64 @@
+//! Session errors → error bodies: the second and last conversion of an error.
+
+use crate::protocol::{ErrorBody, ErrorCode, ErrorType};
+use crate::session::SessionError;
+use crate::session::error::ItemEvent;
+
+/// The error as the client sees it.
+pub(in crate::server) fn error_body(error: &SessionError, client_event_id: Option<String>) -> ErrorBody {
+    let (kind, code, param) = classify(error);
+    ErrorBody {
+        kind,
+        code: Some(code),
+        message: error.to_string(),
+        param: param.map(str::to_owned),
+        event_id: client_event_id,
+    }
+}
+
+fn classify(error: &SessionError) -> (ErrorType, ErrorCode, Option<&str>) {
+    use ErrorType::{InvalidRequestError as Invalid, RateLimitError as Limit, ServerError as Server};
+    match error {
+        SessionError::BadEvent { code, param, .. } => {
+            (Invalid, ErrorCode::other(code.clone()), param.as_deref())
+        }
+        SessionError::BadAudio { .. } => (Invalid, ErrorCode::INVALID_VALUE, Some("audio")),
+        SessionError::InputBufferFull { .. } => {
+            (Limit, ErrorCode::other("input_audio_buffer_full"), Some("audio"))
+        }
+        SessionError::InputBufferTooSmall { .. } => {
+            (Invalid, ErrorCode::INPUT_AUDIO_BUFFER_COMMIT_EMPTY, None)
+        }
+        SessionError::UnknownItem { event: ItemEvent::Retrieve, .. } => {
+            (Invalid, ErrorCode::ITEM_RETRIEVE_INVALID_ITEM_ID, Some("item_id"))
+        }
+        SessionError::UnknownItem { event, .. } => {
+            let (code, param) = match event {
+                ItemEvent::Create => ("item_create_invalid_previous_item_id", "previous_item_id"),
+                ItemEvent::Truncate => ("item_truncate_invalid_item_id", "item_id"),
+                ItemEvent::Delete => ("item_delete_invalid_item_id", "item_id"),
+                ItemEvent::Respond | ItemEvent::Retrieve => ("item_not_found", "response.input"),
+            };
+            (Invalid, ErrorCode::other(code), Some(param))
+        }
+        SessionError::ItemExists { .. } => {
+            (Invalid, ErrorCode::other("item_create_duplicate_item_id"), Some("item.id"))
+        }
+        SessionError::TooManyItems { .. } => (Limit, ErrorCode::other("conversation_too_long"), None),
+        SessionError::NotTruncatable { .. } => {
+            (Invalid, ErrorCode::other("item_truncate_invalid_item_id"), Some("item_id"))
+        }
+        SessionError::TruncatePastEnd { .. } => {
+            (Invalid, ErrorCode::INVALID_VALUE, Some("audio_end_ms"))
+        }
+        SessionError::ResponseActive { .. } => {
+            (Invalid, ErrorCode::CONVERSATION_ALREADY_HAS_ACTIVE_RESPONSE, None)
+        }
+        SessionError::NoActiveResponse => (Invalid, ErrorCode::RESPONSE_CANCEL_NOT_ACTIVE, None),
+        SessionError::VoiceLocked { .. } => {
+            (Invalid, ErrorCode::other("cannot_update_voice"), Some("session.audio.output.voice"))
+        }
+        SessionError::Overloaded(_) => (Server, ErrorCode::other("overloaded"), None),
+        SessionError::Engine(_) => (Server, ErrorCode::SERVER_ERROR, None),
+    }
+}

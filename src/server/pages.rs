@@ -1,0 +1,36 @@
+//! The browser client: files of `assets/`, embedded in the binary.
+
+use axum::extract::Path;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use rust_embed::RustEmbed;
+
+use super::access::api_error;
+
+#[derive(RustEmbed)]
+#[folder = "assets/"]
+struct Assets;
+
+/// `/`.
+pub(super) async fn index() -> Response {
+    file("index.html")
+}
+
+/// `/assets/...`.
+pub(super) async fn asset(Path(path): Path<String>) -> Response {
+    file(&path)
+}
+
+/// Any other path.
+pub(super) async fn not_found(uri: Uri) -> Response {
+    api_error(StatusCode::NOT_FOUND, "not_found", &format!("There is nothing at {}.", uri.path()))
+}
+
+fn file(path: &str) -> Response {
+    let Some(file) = Assets::get(path) else {
+        return api_error(StatusCode::NOT_FOUND, "not_found", &format!("There is no page '{path}'."));
+    };
+    let kind = file.metadata.mimetype().to_owned();
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache".to_owned())];
+    (headers, file.data).into_response()
+}

@@ -1,0 +1,96 @@
+//! The routes, and what their handlers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue};
+use axum::routing::{get, post};
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use super::config::ServerConfig;
+use super::{health, pages, realtime, speech};
+use crate::pool::ResourcePoolManager;
+use crate::runtime::Runtime;
+use crate::session::settings::SessionSettings;
+use crate::session::{SessionConfig, SessionRouter};
+use crate::telemetry::Metrics;
+
+/// What pages may load: this server's own files, and its socket.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; \
+     object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
+
+/// What handlers share. Clones are handles to the same.
+#[derive(Clone, Debug)]
+pub struct ServerState {
+    /// How the server listens.
+    pub config: Arc<ServerConfig>,
+    /// How sessions behave.
+    pub session_config: Arc<SessionConfig>,
+    /// What a session starts with.
+    pub session_defaults: Arc<SessionSettings>,
+    /// Opens and finds sessions.
+    pub sessions: SessionRouter,
+    /// The engines, for requests without a session.
+    pub pools: ResourcePoolManager,
+    /// Where readers and writers run.
+    pub runtime: Runtime,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    ready: Arc<AtomicBool>,
+}
+
+impl ServerState {
+    /// The state of a server that is not ready yet.
+    pub fn new(
+        configs: (ServerConfig, Arc<SessionConfig>),
+        session_defaults: SessionSettings,
+        sessions: SessionRouter,
+        (pools, runtime): (ResourcePoolManager, Runtime),
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            config: Arc::new(configs.0),
+            session_config: configs.1,
+            session_defaults: Arc::new(session_defaults),
+            sessions,
+            pools,
+            runtime,
+            metrics,
+            ready: Arc::default(),
+        }
+    }
+
+    /// Says that engines answer: `/readyz` is 200 from now on.
+    pub fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// Whether the server takes sessions.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire) && !self.runtime.shutdown_token().is_cancelled()
+    }
+}
+
+/// All routes.
+pub fn router(state: ServerState) -> Router {
+    let header = |name: &'static str, value: &'static str| {
+        SetResponseHeaderLayer::if_not_present(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        )
+    };
+    Router::new()
+        .route("/v1/realtime", get(realtime::upgrade))
+        .route("/v1/audio/speech", post(speech::speech))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .route("/", get(pages::index))
+        .route("/assets/{*path}", get(pages::asset))
+        .fallback(pages::not_found)
+        .layer(header("content-security-policy", CONTENT_SECURITY_POLICY))
+        .layer(header("x-content-type-options", "nosniff"))
+        .layer(header("referrer-policy", "no-referrer"))
+        .with_state(state)
+}

@@ -1,0 +1,200 @@
+//! A session's socket: the reader and the writer, two tasks, so that a slow client holds up neither its own
+//! audio nor anybody else's.
+
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::convert;
+use super::router::ServerState;
+use crate::protocol::{ErrorCode, ServerEvent, ServerMessage};
+use crate::session::router::OpenSession;
+use crate::session::{Action, SessionCommand, SessionError, SessionEvent};
+use crate::telemetry::metrics as names;
+
+/// Pings without any sign of life after which a client counts as gone.
+const MISSED_PINGS: u32 = 3;
+/// How long a client may take to answer a close frame.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// Serves the session until either side ends it. Runs reader, writer and session as tasks of their own.
+pub(super) async fn serve(websocket: WebSocket, session: OpenSession, state: ServerState) {
+    let (sink, stream) = websocket.split();
+    let gone = CancellationToken::new();
+    let ping = Duration::from_secs(state.config.ping_interval_s);
+    let id = session.id.clone();
+    let reader = Reader {
+        stream,
+        commands: session.commands,
+        max_frame_bytes: state.config.max_frame_bytes,
+        silence: ping * MISSED_PINGS,
+        gone: gone.clone(),
+    };
+    let writer = Writer { sink, events: session.events, ping, gone: gone.clone() };
+    let reader = state.runtime.spawn("reader", reader.run());
+    let writer = state.runtime.spawn("writer", writer.run());
+    match session.task.await {
+        Ok(reason) => {
+            metrics::counter!(names::SESSIONS_TOTAL, "outcome" => outcome(reason)).increment(1);
+        }
+        Err(error) => {
+            metrics::counter!(names::SESSIONS_TOTAL, "outcome" => "panicked").increment(1);
+            metrics::counter!(names::PANICS_TOTAL).increment(1);
+            tracing::error!(session = %id, %error, "a session's task panicked; its client is told, others go on");
+        }
+    }
+    match tokio::time::timeout(CLOSE_GRACE, writer).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(session = %id, %error, "a session's writer failed"),
+        // It is stuck on a client that does not read.
+        Err(_) => gone.cancel(),
+    }
+    if tokio::time::timeout(CLOSE_GRACE, reader).await.is_err() {
+        tracing::debug!(session = %id, "the client did not answer the close frame");
+    }
+}
+
+fn outcome(reason: crate::session::event::CloseReason) -> &'static str {
+    use crate::session::event::CloseReason;
+    match reason {
+        CloseReason::ClientGone => "client_gone",
+        CloseReason::Shutdown => "shutdown",
+        CloseReason::Idle => "idle",
+        CloseReason::Expired => "expired",
+        CloseReason::SlowClient => "slow_client",
+    }
+}
+
+/// Frames in.
+struct Reader {
+    stream: SplitStream<WebSocket>,
+    commands: mpsc::Sender<SessionCommand>,
+    max_frame_bytes: usize,
+    silence: Duration,
+    gone: CancellationToken,
+}
+
+impl Reader {
+    /// Ends when the client, the session or the writer does. Dropping the sender of commands ends the session.
+    async fn run(mut self) {
+        loop {
+            let frame = tokio::select! {
+                () = self.gone.cancelled() => return,
+                frame = timeout_at(Instant::now() + self.silence, self.stream.next()) => frame,
+            };
+            let command = match frame {
+                Ok(Some(Ok(Message::Text(text)))) => self.text(text.as_str()),
+                Ok(Some(Ok(Message::Binary(bytes)))) => Some(binary(bytes.len())),
+                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => None,
+                Ok(Some(Ok(Message::Close(_))) | None) => return,
+                Ok(Some(Err(error))) => {
+                    tracing::debug!(%error, "the client's socket failed");
+                    return;
+                }
+                Err(_) => {
+                    tracing::debug!("the client has gone silent");
+                    self.gone.cancel();
+                    return;
+                }
+            };
+            if let Some(command) = command
+                && self.commands.send(command).await.is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    fn text(&self, text: &str) -> Option<SessionCommand> {
+        metrics::counter!(names::WEBSOCKET_BYTES_TOTAL, "direction" => "in").increment(text.len() as u64);
+        if text.len() > self.max_frame_bytes {
+            let message = format!(
+                "The frame has {} bytes, the limit is {} (server.max_frame_bytes). Send audio in smaller pieces.",
+                text.len(),
+                self.max_frame_bytes
+            );
+            return Some(reject("frame_too_large", message));
+        }
+        convert::command(text)
+    }
+}
+
+fn binary(length: usize) -> SessionCommand {
+    let message = format!(
+        "A binary frame of {length} bytes where a text frame is due. Send audio as base64 in \
+         input_audio_buffer.append."
+    );
+    reject("invalid_frame", message)
+}
+
+fn reject(code: &str, message: String) -> SessionCommand {
+    let error = SessionError::BadEvent { code: code.to_owned(), message, param: None };
+    SessionCommand { client_event_id: None, action: Action::Reject(error) }
+}
+
+/// Events out.
+struct Writer {
+    sink: SplitSink<WebSocket, Message>,
+    events: mpsc::Receiver<SessionEvent>,
+    ping: Duration,
+    gone: CancellationToken,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        let gone = self.gone.clone();
+        let close = tokio::select! {
+            close = self.write() => close,
+            () = gone.cancelled() => None,
+        };
+        if let Some((code, reason)) = close {
+            let frame = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+            if self.sink.send(frame).await.is_err() {
+                tracing::debug!("the client was gone before it was told the end");
+            }
+        }
+        self.gone.cancel();
+    }
+
+    /// Writes until the end; gives the close code, or `None` if the client is gone.
+    async fn write(&mut self) -> Option<(u16, &'static str)> {
+        let mut pings = interval(self.ping);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        pings.reset(); // not at once
+        loop {
+            let frame = tokio::select! {
+                event = self.events.recv() => match event {
+                    Some(SessionEvent::Closing(reason)) => return Some(convert::close_code(reason)),
+                    Some(event) => text_frame(event)?,
+                    // No closing event: the session's task panicked.
+                    None => return Some((1011, "the session failed; open a new one")),
+                },
+                _ = pings.tick() => Message::Ping(axum::body::Bytes::new()),
+            };
+            self.sink.send(frame).await.ok()?;
+        }
+    }
+}
+
+fn text_frame(event: SessionEvent) -> Option<Message> {
+    let message = ServerMessage::from(convert::server_event(event)?);
+    if let ServerEvent::Error { error } = &message.event {
+        let code = error.code.as_ref().map_or("none", ErrorCode::as_str).to_owned();
+        metrics::counter!(names::PROTOCOL_ERRORS_TOTAL, "code" => code).increment(1);
+    }
+    match message.to_json() {
+        Ok(json) => {
+            metrics::counter!(names::WEBSOCKET_BYTES_TOTAL, "direction" => "out").increment(json.len() as u64);
+            Some(Message::Text(json.into()))
+        }
+        Err(error) => {
+            tracing::error!(%error, "an event could not be written as JSON");
+            None
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! One session: an actor that owns all of its state and alone changes it.
+//!
+//! It takes in the client's commands, transcripts and the pieces of the running reply, and sends events. It
+//! never waits for a send, so no circle of full queues can form; engines run elsewhere. Whatever arrives late
+//! is told by its [`TurnKey`] and dropped.
+//!
+//! The rest is by subject: [`turns`] (audio and turns), [`items`] (the conversation), [`responses`].
+
+mod items;
+mod responses;
+mod turns;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::callbacks::Outbox;
+use super::command::{Action, SessionCommand};
+use super::config::SessionConfig;
+use super::conversation::Conversation;
+use super::error::SessionError;
+use super::event::{CloseReason, SessionEvent, SessionView};
+use super::factory::{SessionComponents, SessionSpec};
+use super::id::{ConversationId, SessionId};
+use super::response::{ActiveResponse, Scene, Spoken};
+use super::settings::{SessionSettings, SettingsPatch, TurnDetection, TurnMode};
+use super::speech_pipeline::{ClauseWords, Reply, ReplyEvent};
+use super::turn::{TurnKey, TurnMachine, TurnPolicy};
+use crate::engine::EngineError;
+use turns::{Attempt, CommittedTurn};
+
+/// Commands that wait for the session's task. A reader that fills it waits, and so does its client.
+pub const COMMANDS_CAPACITY: usize = 64;
+
+/// How long the last event may wait for a client that reads slowly.
+const CLOSING_GRACE: Duration = Duration::from_secs(2);
+
+/// The actor of one session.
+#[derive(Debug)]
+pub(super) struct SessionActor {
+    id: SessionId,
+    conversation_id: ConversationId,
+    config: Arc<SessionConfig>,
+    settings: SessionSettings,
+    outbox: Outbox,
+    components: SessionComponents,
+    turn: TurnMachine,
+    conversation: Conversation,
+    /// The item that the turn under way will become.
+    open_item: Option<super::id::ItemId>,
+    /// The attempt at ending the turn under way.
+    attempt: Option<Attempt>,
+    /// Turns that ended before they were transcribed.
+    committed: BTreeMap<TurnKey, CommittedTurn>,
+    response: Option<Running>,
+    last_spoken: Option<Spoken>,
+    voice_locked: bool,
+    expires: Instant,
+    expires_at: u64,
+    last_command: Instant,
+}
+
+/// The response that runs, and its source.
+#[derive(Debug)]
+struct Running {
+    response: ActiveResponse,
+    /// `None` while transcripts that it needs are under way.
+    reply: Option<Reply>,
+    request: super::settings::ResponseRequest,
+    /// When the turn that it answers had ended, for the latency metric.
+    turn_ended: Option<(Instant, Duration)>,
+}
+
+impl SessionActor {
+    pub(super) fn new(spec: &SessionSpec, components: SessionComponents, config: Arc<SessionConfig>) -> Self {
+        let duration = Duration::from_secs(config.limits.max_session_s);
+        let unix_now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let settings = spec.settings.clone();
+        let now = Instant::now();
+        Self {
+            id: spec.id.clone(),
+            conversation_id: ConversationId::random(),
+            outbox: components.outbox.clone(),
+            turn: TurnMachine::new(policy(&settings, &config)),
+            conversation: Conversation::new(config.limits.max_items),
+            components,
+            settings,
+            open_item: None,
+            attempt: None,
+            committed: BTreeMap::new(),
+            response: None,
+            last_spoken: None,
+            voice_locked: false,
+            expires: now + duration,
+            expires_at: (unix_now + duration).as_secs(),
+            last_command: now,
+            config,
+        }
+    }
+
+    /// Runs the session to its end and tells the client why it ended.
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<SessionCommand>,
+        shutdown: CancellationToken,
+    ) -> CloseReason {
+        self.outbox.send(SessionEvent::Created(Box::new(self.view())));
+        let reason = self.serve(&mut commands, &shutdown).await;
+        if reason == CloseReason::Shutdown {
+            self.finish_answer().await;
+        }
+        self.end_response(super::event::ResponseStatus::Cancelled);
+        drop(commands); // a reader that waits to send must not wait for a client that does not read
+        let last = self.outbox.send_last(SessionEvent::Closing(reason));
+        if tokio::time::timeout(CLOSING_GRACE, last).await.is_err() {
+            tracing::debug!(session = %self.id, "the client did not read to the end");
+        }
+        reason
+    }
+
+    async fn serve(
+        &mut self,
+        commands: &mut mpsc::Receiver<SessionCommand>,
+        shutdown: &CancellationToken,
+    ) -> CloseReason {
+        let max_ahead = Duration::from_millis(self.config.playback.max_ahead_ms);
+        loop {
+            let idle_at = self.last_command + Duration::from_secs(self.config.limits.idle_s);
+            tokio::select! {
+                () = shutdown.cancelled() => return CloseReason::Shutdown,
+                command = commands.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => return CloseReason::ClientGone,
+                },
+                Some(event) = self.components.transcripts.recv() => self.on_transcript(event),
+                piece = next_piece(&mut self.response, max_ahead) => self.on_piece(piece),
+                () = sleep_until(idle_at) => return CloseReason::Idle,
+                () = sleep_until(self.expires) => return CloseReason::Expired,
+            }
+            if self.outbox.overflowed() {
+                return CloseReason::SlowClient;
+            }
+            if self.outbox.is_closed() {
+                return CloseReason::ClientGone;
+            }
+        }
+    }
+
+    /// At shutdown: lets the answer that runs come to its end, within the grace.
+    async fn finish_answer(&mut self) {
+        let until = Instant::now() + Duration::from_millis(self.config.limits.drain_ms);
+        let max_ahead = Duration::from_millis(self.config.playback.max_ahead_ms);
+        while self.response.as_ref().is_some_and(|running| running.reply.is_some()) {
+            tokio::select! {
+                piece = next_piece(&mut self.response, max_ahead) => self.on_piece(piece),
+                () = sleep_until(until) => return,
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: SessionCommand) {
+        self.last_command = Instant::now();
+        if let Err(error) = self.on_action(command.action) {
+            self.outbox.send(SessionEvent::Error { error, client_event_id: command.client_event_id });
+        }
+    }
+
+    fn on_action(&mut self, action: Action) -> Result<(), SessionError> {
+        match action {
+            Action::Update(patch) => self.update(*patch),
+            Action::AppendAudio(bytes) => self.append_audio(&bytes),
+            Action::CommitAudio => self.commit_audio(),
+            Action::ClearAudio => {
+                self.clear_audio();
+                Ok(())
+            }
+            Action::CreateItem { previous, item } => self.create_item(&previous, item),
+            Action::RetrieveItem(item) => self.retrieve_item(&item),
+            Action::TruncateItem { item, audio_end_ms } => self.truncate_item(item, audio_end_ms),
+            Action::DeleteItem(item) => self.delete_item(item),
+            Action::CreateResponse(request) => self.create_response(*request),
+            Action::CancelResponse(id) => self.cancel_response(id.as_ref()),
+            Action::Reject(error) => Err(error),
+        }
+    }
+
+    fn update(&mut self, patch: SettingsPatch) -> Result<(), SessionError> {
+        let turns_change = patch.turn_detection.is_some();
+        self.settings.apply(patch, self.voice_locked)?;
+        self.components.input.set_format(self.settings.input_format)?;
+        self.components.callbacks.set_wanted(self.settings.transcription.is_some());
+        if turns_change {
+            self.turn.set_policy(policy(&self.settings, &self.config));
+            self.follow_turn_detection();
+        }
+        self.outbox.send(SessionEvent::Updated(Box::new(self.view())));
+        Ok(())
+    }
+
+    fn view(&self) -> SessionView {
+        SessionView { id: self.id.clone(), expires_at: self.expires_at, settings: self.settings.clone() }
+    }
+
+    /// What a response writes to; borrows nothing of the response itself.
+    fn scene<'a>(outbox: &'a Outbox, conversation: &'a mut Conversation) -> Scene<'a> {
+        Scene { outbox, conversation, now: Instant::now() }
+    }
+}
+
+/// What comes from the running reply.
+#[derive(Debug)]
+enum Piece {
+    Words(ClauseWords),
+    Event(ReplyEvent),
+}
+
+/// The next piece of the running reply: word times at once, the rest when playback has room for it. Safe to
+/// cancel.
+async fn next_piece(running: &mut Option<Running>, max_ahead: Duration) -> Piece {
+    let Some(Running { response, reply: Some(reply), .. }) = running else {
+        return std::future::pending().await;
+    };
+    let room_at = response.playback().resume_at(max_ahead, Instant::now());
+    let events = &mut reply.events;
+    let event = async {
+        if let Some(at) = room_at {
+            sleep_until(at).await;
+        }
+        events.recv().await
+    };
+    tokio::select! {
+        biased;
+        Some(words) = reply.words.recv() => Piece::Words(words),
+        event = event => Piece::Event(event.unwrap_or_else(|| {
+            let reason = "the task that made the answer ended".to_owned();
+            let engine = "speech pipeline".to_owned();
+            ReplyEvent::Failed(EngineError::Unavailable { engine, reason }.into())
+        })),
+    }
+}
+
+fn policy(settings: &SessionSettings, config: &SessionConfig) -> TurnPolicy {
+    let detection = settings.turn_detection.clone().unwrap_or_default();
+    TurnPolicy::new(&detection, &config.endpointing, &config.limits)
+}
+
+/// Probability of speech that counts, by the client's setting.
+fn threshold(detection: Option<&TurnDetection>) -> f32 {
+    match detection.map(|detection| &detection.mode) {
+        Some(TurnMode::Server { threshold, .. }) => *threshold,
+        _ => 0.5,
+    }
+}

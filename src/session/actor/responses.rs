@@ -1,0 +1,200 @@
+//! Responses: start, wait for what they need, interrupt, cancel, end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Piece, Running, SessionActor};
+use crate::engine::llm::{ChatMessage, ChatRole, LlmRequest};
+use crate::session::conversation::{Item, messages_of};
+use crate::session::error::{ItemEvent, SessionError};
+use crate::session::event::{ResponseStatus, TurnTimings};
+use crate::session::id::ResponseId;
+use crate::session::response::{ActiveResponse, ResponseSettings};
+use crate::session::settings::{Modality, ResponseInput, ResponseRequest};
+use crate::session::speech_pipeline::{Reply, ReplyEvent, ReplyRequest, SpeechSettings};
+use crate::telemetry::metrics as names;
+
+impl SessionActor {
+    /// The client asks for a response.
+    pub(super) fn create_response(&mut self, request: ResponseRequest) -> Result<(), SessionError> {
+        if let Some(running) = &self.response {
+            return Err(SessionError::ResponseActive { response: running.response.id.clone() });
+        }
+        self.check_input(&request)?;
+        self.open_response(request, None, TurnTimings::default());
+        self.continue_waiting_response();
+        Ok(())
+    }
+
+    /// A turn ended and is to be answered, perhaps with a reply that was begun ahead of time.
+    pub(super) fn respond_to_turn(
+        &mut self,
+        request: ResponseRequest,
+        reply: Option<Reply>,
+        timings: TurnTimings,
+        ended: (Instant, Duration),
+    ) {
+        if self.response.is_some() {
+            // `interrupt_response: false`: the answer that runs goes on, and this turn gets none of its own.
+            tracing::debug!(session = %self.id, "a turn ended while an answer runs; not answered");
+            return;
+        }
+        self.open_response(request, reply, timings);
+        if let Some(running) = &mut self.response {
+            running.turn_ended = Some(ended);
+        }
+        self.continue_waiting_response();
+    }
+
+    /// Tells the client that a turn will not be answered.
+    pub(super) fn fail_response(&mut self, error: SessionError) {
+        if self.response.is_none() {
+            self.open_response(ResponseRequest::default(), None, TurnTimings::default());
+            self.end_response(ResponseStatus::Failed(error));
+        }
+    }
+
+    fn open_response(&mut self, request: ResponseRequest, reply: Option<Reply>, timings: TurnTimings) {
+        let settings = ResponseSettings::new(&self.settings, request.clone());
+        let response = ActiveResponse::create(settings, &self.conversation_id, timings, &self.outbox);
+        self.response = Some(Running { response, reply, request, turn_ended: None });
+    }
+
+    /// Starts the reply of a response that waited, once every turn before it is transcribed.
+    pub(super) fn continue_waiting_response(&mut self) {
+        if !self.committed.is_empty() {
+            return;
+        }
+        let Some(running) = self.response.as_ref().filter(|running| running.reply.is_none()) else { return };
+        let messages = self.messages_for(&running.request, &running.response.settings);
+        let reply = self.start_reply(&running.response.settings, messages);
+        if let Some(running) = &mut self.response {
+            running.reply = Some(reply);
+        }
+    }
+
+    /// Begins the answer to words that are not in the history yet.
+    pub(super) fn start_reply_to(&self, text: &str) -> Reply {
+        let settings = ResponseSettings::new(&self.settings, ResponseRequest::default());
+        let mut messages = self.conversation.messages(&settings.instructions);
+        messages.push(ChatMessage::text(ChatRole::User, text));
+        self.start_reply(&settings, messages)
+    }
+
+    fn start_reply(&self, settings: &ResponseSettings, messages: Vec<ChatMessage>) -> Reply {
+        let speech = (settings.modality == Modality::Audio).then(|| SpeechSettings {
+            voice: settings.voice.clone(),
+            speed: settings.speed,
+            sample_rate: settings.format.sample_rate(),
+        });
+        self.components.pipeline.reply(ReplyRequest {
+            llm: LlmRequest {
+                messages: messages.into(),
+                tools: Arc::clone(&settings.tools),
+                tool_choice: settings.tool_choice.clone(),
+                max_tokens: settings.max_output_tokens,
+            },
+            speech,
+        })
+    }
+
+    fn check_input(&self, request: &ResponseRequest) -> Result<(), SessionError> {
+        for input in request.input.iter().flatten() {
+            if let ResponseInput::Reference(id) = input {
+                self.conversation.get(id, ItemEvent::Respond)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn messages_for(&self, request: &ResponseRequest, settings: &ResponseSettings) -> Vec<ChatMessage> {
+        let Some(input) = &request.input else {
+            return self.conversation.messages(&settings.instructions);
+        };
+        let items: Vec<&Item> = input
+            .iter()
+            .filter_map(|input| match input {
+                ResponseInput::Item(item) => Some(item),
+                // Checked when the response was created; deleted since, it is left out.
+                ResponseInput::Reference(id) => self.conversation.get(id, ItemEvent::Respond).ok(),
+            })
+            .collect();
+        messages_of(&settings.instructions, items.into_iter())
+    }
+
+    pub(super) fn on_piece(&mut self, piece: Piece) {
+        match piece {
+            Piece::Words(words) => {
+                if let Some(running) = &mut self.response {
+                    running.response.on_words(words);
+                }
+            }
+            Piece::Event(event) => self.on_reply(event),
+        }
+    }
+
+    fn on_reply(&mut self, event: ReplyEvent) {
+        let audio = matches!(event, ReplyEvent::Audio(_));
+        let Some(running) = &mut self.response else { return };
+        let mut scene = Self::scene(&self.outbox, &mut self.conversation);
+        let status = running.response.on_reply(event, &mut scene);
+        if audio {
+            self.voice_locked = true;
+            if let Some((ended, silence)) = running.turn_ended.take() {
+                let latency = silence + ended.elapsed();
+                metrics::histogram!(names::RESPONSE_LATENCY_SECONDS).record(latency.as_secs_f64());
+            }
+        }
+        if let Some(status) = status {
+            self.end_response(status);
+        }
+    }
+
+    pub(super) fn cancel_response(&mut self, id: Option<&ResponseId>) -> Result<(), SessionError> {
+        let running = self.response.as_ref();
+        if !running.is_some_and(|running| id.is_none_or(|id| *id == running.response.id)) {
+            return Err(SessionError::NoActiveResponse);
+        }
+        self.end_response(ResponseStatus::Cancelled);
+        Ok(())
+    }
+
+    /// The person speaks: ends the answer that runs, and cuts the history to what was heard.
+    pub(super) fn interrupt(&mut self) {
+        self.end_response(ResponseStatus::Interrupted);
+        let Some(spoken) = self.last_spoken.take() else { return };
+        let heard = spoken.playback.heard(Instant::now());
+        if heard < spoken.playback.sent() {
+            let heard_ms = u64::try_from(heard.as_millis()).unwrap_or(u64::MAX);
+            if let Err(error) = self.conversation.truncate(&spoken.item, heard_ms) {
+                tracing::debug!(session = %self.id, %error, "an interrupted answer was not cut");
+            }
+        }
+    }
+
+    /// Ends the response that runs, if any, and stops what works for it.
+    pub(super) fn end_response(&mut self, status: ResponseStatus) {
+        let Some(running) = self.response.take() else { return };
+        drop(running.reply);
+        if let ResponseStatus::Failed(error) = &status {
+            tracing::warn!(session = %self.id, %error, "a response failed");
+        }
+        metrics::counter!(names::RESPONSES_TOTAL, "status" => label(&status)).increment(1);
+        let mut scene = Self::scene(&self.outbox, &mut self.conversation);
+        if let Some(spoken) = running.response.finish(status, &mut scene) {
+            self.last_spoken = Some(spoken);
+        }
+    }
+}
+
+fn label(status: &ResponseStatus) -> &'static str {
+    match status {
+        ResponseStatus::InProgress => "in_progress",
+        ResponseStatus::Completed => "completed",
+        ResponseStatus::Interrupted | ResponseStatus::Cancelled => "cancelled",
+        ResponseStatus::OutOfTokens => "incomplete",
+        ResponseStatus::Failed(_) => "failed",
+    }
+}

@@ -1,0 +1,285 @@
+//! Audio and turns: from samples to a committed user item, by voice activity or by the client's `commit`.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{SessionActor, threshold};
+use crate::session::completeness::completeness;
+use crate::session::conversation::{Content, Item, ItemBody, ItemStatus, Role};
+use crate::session::error::SessionError;
+use crate::session::event::{SessionEvent, TurnTimings};
+use crate::session::id::ItemId;
+use crate::session::settings::ResponseRequest;
+use crate::session::speech_pipeline::{Job, Reply, TimedTranscript, TranscriptEvent, Utterance};
+use crate::session::turn::{SAMPLES_PER_MS, Span, TurnAction, TurnKey};
+use crate::telemetry::metrics as names;
+
+/// The least audio that a commit takes: OpenAI's limit.
+const MIN_COMMIT_MS: u64 = 100;
+/// Audio kept before a begin beside the padding: the begin is believed only after some frames.
+const ONSET_SLACK_MS: u64 = 100;
+
+/// An attempt at ending the turn under way: its transcript, and the answer made ahead of time. Dropping it stops
+/// both.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    key: TurnKey,
+    job: Job,
+    heard: Option<Heard>,
+    reply: Option<Reply>,
+}
+
+/// What an attempt heard.
+#[derive(Debug)]
+struct Heard {
+    text: String,
+    seconds: f64,
+    timings: TurnTimings,
+}
+
+/// A turn that ended before it was transcribed.
+#[derive(Debug)]
+pub(super) struct CommittedTurn {
+    item: ItemId,
+    _job: Job,
+    respond: bool,
+    ended: (Instant, Duration),
+}
+
+impl SessionActor {
+    pub(super) fn append_audio(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
+        self.components.input.push(bytes)?;
+        if self.settings.turn_detection.is_none() {
+            self.components.input.skip_frames();
+            return Ok(());
+        }
+        while let Some(frame) = self.components.input.next_frame() {
+            if let Some(action) = self.turn.on_frame(frame) {
+                self.on_turn_action(action);
+            }
+        }
+        self.forget_silence();
+        Ok(())
+    }
+
+    pub(super) fn clear_audio(&mut self) {
+        self.turn.abandon();
+        self.attempt = None;
+        self.open_item = None;
+        self.components.input.clear();
+        self.outbox.send(SessionEvent::InputCleared);
+    }
+
+    pub(super) fn commit_audio(&mut self) -> Result<(), SessionError> {
+        let kept = self.components.input.kept();
+        let span = Span { from: self.turn.open_turn().unwrap_or(kept.from), to: kept.to };
+        let samples = span.to.saturating_sub(span.from);
+        if samples < MIN_COMMIT_MS * SAMPLES_PER_MS {
+            let buffered_ms = samples as f64 / SAMPLES_PER_MS as f64;
+            return Err(SessionError::InputBufferTooSmall { minimum_ms: MIN_COMMIT_MS, buffered_ms });
+        }
+        self.attempt = None;
+        let key = self.turn.manual_turn();
+        self.end_turn(key, span, false, Duration::ZERO);
+        Ok(())
+    }
+
+    /// After a change of turn detection: a turn under way goes on under the new rule, or waits for `commit`.
+    pub(super) fn follow_turn_detection(&mut self) {
+        let detection = self.settings.turn_detection.as_ref();
+        self.components.input.set_threshold(threshold(detection));
+        if detection.is_none() {
+            self.turn.abandon();
+            self.attempt = None;
+            self.components.input.skip_frames();
+        }
+    }
+
+    fn on_turn_action(&mut self, action: TurnAction) {
+        match action {
+            TurnAction::Begin { from, .. } => self.begin_turn(from),
+            TurnAction::Try { key, span } => self.try_turn(key, span),
+            TurnAction::Discard(key) => {
+                if self.attempt.take_if(|attempt| attempt.key == key).is_some() {
+                    metrics::counter!(names::TURNS_TOTAL, "outcome" => "revised").increment(1);
+                }
+            }
+            TurnAction::End { key, span, tried, silence_ms } => {
+                self.follow_end(key, span, tried, Duration::from_millis(silence_ms));
+            }
+        }
+    }
+
+    fn begin_turn(&mut self, from: u64) {
+        let item = ItemId::random();
+        self.components.callbacks.on_speech_started(&item, from);
+        self.open_item = Some(item);
+        if self.settings.turn_detection.as_ref().is_some_and(|detection| detection.interrupt_response) {
+            self.interrupt();
+            for turn in self.committed.values_mut() {
+                turn.respond = false; // the person goes on before the answer began
+            }
+        }
+    }
+
+    fn try_turn(&mut self, key: TurnKey, span: Span) {
+        let job = self.transcribe(key, span);
+        self.attempt = Some(Attempt { key, job, heard: None, reply: None });
+    }
+
+    fn transcribe(&self, key: TurnKey, span: Span) -> Job {
+        let transcription = self.settings.transcription.as_ref();
+        self.components.pipeline.transcribe(Utterance {
+            key,
+            audio: self.components.input.utterance(span),
+            language: transcription.and_then(|settings| settings.language.clone()),
+            prompt: transcription.and_then(|settings| settings.prompt.clone()),
+        })
+    }
+
+    fn follow_end(&mut self, key: TurnKey, span: Span, tried: bool, silence: Duration) {
+        if let Some(item) = &self.open_item {
+            self.components.callbacks.on_speech_stopped(item, span.to);
+        }
+        self.end_turn(key, span, tried, silence);
+    }
+
+    /// Makes the turn an item; answers it now if its transcript is there, else when it comes.
+    fn end_turn(&mut self, key: TurnKey, span: Span, tried: bool, silence: Duration) {
+        let item = self.open_item.take().unwrap_or_else(ItemId::random);
+        let ended = (Instant::now(), silence);
+        let by_voice = self.settings.turn_detection.as_ref();
+        let respond = !silence.is_zero() && by_voice.is_some_and(|detection| detection.create_response);
+        let attempt = self.attempt.take().filter(|attempt| tried && attempt.key == key);
+        let job = match attempt {
+            Some(Attempt { heard: Some(heard), reply, .. }) => {
+                self.commit_item(&item, Some(&heard.text));
+                self.on_heard(&item, heard, respond.then_some((reply, ended)));
+                self.release_audio(span.to);
+                return;
+            }
+            Some(Attempt { job, .. }) => job,
+            None => self.transcribe(key, span),
+        };
+        self.commit_item(&item, None);
+        self.release_audio(span.to);
+        self.committed.insert(key, CommittedTurn { item, _job: job, respond, ended });
+    }
+
+    fn commit_item(&mut self, id: &ItemId, transcript: Option<&str>) {
+        metrics::counter!(names::TURNS_TOTAL, "outcome" => "committed").increment(1);
+        let content = vec![Content::InputAudio(transcript.map(str::to_owned))];
+        let body = ItemBody::Message { role: Role::User, content };
+        let item = Item { id: id.clone(), status: ItemStatus::Completed, body };
+        let previous = self.conversation.push_evicting(item.clone());
+        let committed = SessionEvent::InputCommitted { previous: previous.clone(), item: id.clone() };
+        self.outbox.send(committed);
+        self.outbox.send(SessionEvent::ItemAdded { previous: previous.clone(), item: item.clone() });
+        self.outbox.send(SessionEvent::ItemDone { previous, item });
+    }
+
+    pub(super) fn on_transcript(&mut self, event: TranscriptEvent) {
+        let key = event.key;
+        if self.attempt.as_ref().is_some_and(|attempt| attempt.key == key) {
+            self.on_attempt_transcript(event);
+        } else if let Some(turn) = self.committed.remove(&key) {
+            self.on_committed_transcript(turn, event);
+        } else {
+            tracing::debug!(session = %self.id, ?key, "dropped a stale transcript");
+        }
+    }
+
+    fn on_attempt_transcript(&mut self, event: TranscriptEvent) {
+        let result = match event.result {
+            Ok(result) => result,
+            Err(error) => {
+                // The turn's end will ask again, and then tell the client if that fails too.
+                tracing::warn!(session = %self.id, %error, "a speculative transcript failed");
+                self.attempt = None;
+                return;
+            }
+        };
+        let heard = heard(result, event.seconds);
+        let sounds = completeness(&heard.text);
+        let reply = self.speculate(&heard.text);
+        if let Some(attempt) = &mut self.attempt {
+            attempt.heard = Some(heard);
+            attempt.reply = reply;
+        }
+        if let Some(action) = self.turn.on_transcript(event.key, sounds) {
+            self.on_turn_action(action);
+        }
+    }
+
+    /// Begins the answer to a turn that may be over. It waits in its channel until the turn is.
+    fn speculate(&self, text: &str) -> Option<Reply> {
+        let wanted = self.settings.turn_detection.as_ref().is_some_and(|turns| turns.create_response);
+        let free = self.response.is_none() && self.committed.is_empty();
+        (wanted && free && self.config.endpointing.speculate && !text.is_empty())
+            .then(|| self.start_reply_to(text))
+    }
+
+    fn on_committed_transcript(&mut self, turn: CommittedTurn, event: TranscriptEvent) {
+        match event.result {
+            Ok(result) => {
+                let heard = heard(result, event.seconds);
+                self.conversation.set_transcript(&turn.item, &heard.text);
+                let answer = turn.respond.then_some((None, turn.ended));
+                self.on_heard(&turn.item, heard, answer);
+            }
+            Err(error) => {
+                tracing::warn!(session = %self.id, %error, "a turn could not be transcribed");
+                self.components.callbacks.on_failed(&turn.item, error.clone());
+                if turn.respond {
+                    self.fail_response(error);
+                }
+            }
+        }
+        self.continue_waiting_response();
+    }
+
+    /// A turn's text is known: tells the client, and answers if that is wanted.
+    fn on_heard(
+        &mut self,
+        item: &ItemId,
+        heard: Heard,
+        answer: Option<(Option<Reply>, (Instant, Duration))>,
+    ) {
+        self.components.callbacks.on_final(item, &heard.text, heard.seconds);
+        let Some((reply, ended)) = answer else { return };
+        if heard.text.is_empty() {
+            metrics::counter!(names::TURNS_TOTAL, "outcome" => "no_speech").increment(1);
+            return; // a noise: nothing to answer
+        }
+        let mut timings = heard.timings;
+        timings.endpointing = Some(ended.1.as_secs_f64() * 1_000.0);
+        self.respond_to_turn(ResponseRequest::default(), reply, timings, ended);
+    }
+
+    fn release_audio(&mut self, to: u64) {
+        if self.settings.turn_detection.is_some() {
+            self.forget_silence();
+        } else {
+            self.components.input.discard_before(to);
+        }
+    }
+
+    /// In silence, keeps only what a begin may still need.
+    fn forget_silence(&mut self) {
+        if self.turn.open_turn().is_none() {
+            let keep = self.turn.padding() + ONSET_SLACK_MS * SAMPLES_PER_MS;
+            let end = self.components.input.kept().to;
+            self.components.input.discard_before(end.saturating_sub(keep));
+        }
+    }
+}
+
+fn heard(result: TimedTranscript, seconds: f64) -> Heard {
+    let timings = TurnTimings {
+        queue_stt: Some(result.queued.as_secs_f64() * 1_000.0),
+        stt: Some(result.took.as_secs_f64() * 1_000.0),
+        ..TurnTimings::default()
+    };
+    Heard { text: result.transcript.text.trim().to_owned(), seconds, timings }
+}

@@ -1,0 +1,52 @@
+//! What a client asks of its session.
+
+use super::conversation::{Item, Previous};
+use super::error::SessionError;
+use super::id::{ItemId, ResponseId};
+use super::settings::{ResponseRequest, SettingsPatch};
+
+/// One event of the client.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionCommand {
+    /// The client's id for it; named in an error that it causes.
+    pub client_event_id: Option<String>,
+    /// What it asks.
+    pub action: Action,
+}
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Change settings.
+    Update(Box<SettingsPatch>),
+    /// Append audio, in the session's input format.
+    AppendAudio(Vec<u8>),
+    /// Make the buffered audio a user item.
+    CommitAudio,
+    /// Forget the buffered audio.
+    ClearAudio,
+    /// Add an item to the conversation.
+    CreateItem {
+        /// Where.
+        previous: Previous,
+        /// What.
+        item: Item,
+    },
+    /// Send an item back.
+    RetrieveItem(ItemId),
+    /// Cut an assistant message to what was heard.
+    TruncateItem {
+        /// Which.
+        item: ItemId,
+        /// Milliseconds that were heard.
+        audio_end_ms: u64,
+    },
+    /// Remove an item.
+    DeleteItem(ItemId),
+    /// Start a response.
+    CreateResponse(Box<ResponseRequest>),
+    /// Stop one.
+    CancelResponse(Option<ResponseId>),
+    /// Nothing that could be read: answer with this error, in order with the rest.
+    Reject(SessionError),
+}

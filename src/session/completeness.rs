@@ -1,0 +1,79 @@
+//! Does this text sound finished? Sets how long to wait for more. Pure.
+
+use unicode_segmentation::UnicodeSegmentation;
+
+/// How finished a text sounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    /// A whole sentence: answer soon.
+    Complete,
+    /// It may be: wait as one does without knowing.
+    Unsure,
+    /// The person is in the middle of something: wait long.
+    Incomplete,
+}
+
+/// Words after which an English sentence goes on: conjunctions, articles, prepositions, possessives, fillers.
+const OPEN_ENDS: [&str; 51] = [
+    "a", "about", "and", "an", "are", "as", "at", "because", "but", "by", "can", "could", "er", "erm", "for",
+    "from", "hmm", "i'm", "if", "in", "into", "is", "like", "my", "of", "on", "or", "our", "since", "so",
+    "than", "that", "the", "their", "then", "though", "to", "uh", "um", "unless", "until", "was", "well",
+    "when", "where", "while", "with", "without", "would", "your", "you're",
+];
+
+/// Whole answers of one word.
+const SHORT_ANSWERS: [&str; 14] = [
+    "bye", "correct", "goodbye", "hello", "hey", "hi", "no", "okay", "please", "stop", "sure", "thanks",
+    "yeah", "yes",
+];
+
+/// Marks that end a sentence, those of Chinese, Japanese, Hindi and Arabic too.
+const SENTENCE_ENDS: [char; 9] = ['.', '!', '?', '。', '！', '？', '…', '।', '؟'];
+
+/// How finished `text` sounds, from its punctuation and its last word.
+pub fn completeness(text: &str) -> Completeness {
+    let text = text.trim_end();
+    let Some(last_word) = text.unicode_words().next_back().map(str::to_lowercase) else {
+        return Completeness::Unsure;
+    };
+    let open = OPEN_ENDS.contains(&last_word.as_str());
+    // Recognisers put three dots, or a full stop, behind a sentence that trails off.
+    if text.ends_with("...") || text.ends_with('…') || text.ends_with([',', ';', ':', '-', '、', '，']) {
+        return Completeness::Incomplete;
+    }
+    match (text.ends_with(SENTENCE_ENDS), open) {
+        (true, false) => Completeness::Complete,
+        (true, true) if text.ends_with('?') => Completeness::Complete, // "What is it like?"
+        (true, true) => Completeness::Unsure,
+        (false, true) => Completeness::Incomplete,
+        (false, false) if SHORT_ANSWERS.contains(&last_word.as_str()) => Completeness::Complete,
+        (false, false) => Completeness::Unsure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_punctuation_and_last_words() {
+        use Completeness::{Complete, Incomplete, Unsure};
+        for (text, expected) in [
+            ("My name is Anna.", Complete),
+            ("What is my name?", Complete),
+            ("Yes", Complete),
+            ("I would like a coffee and", Incomplete),
+            ("My name is", Incomplete),
+            ("I live in Oslo,", Incomplete),
+            ("I was thinking...", Incomplete),
+            ("Um.", Unsure),
+            ("What is it like?", Complete),
+            ("I live in Oslo", Unsure),
+            ("你好。", Complete),
+            ("", Unsure),
+            ("...", Unsure),
+        ] {
+            assert_eq!(completeness(text), expected, "{text:?}");
+        }
+    }
+}

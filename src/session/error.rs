@@ -1,0 +1,131 @@
+//! What a session tells its client when something cannot be done. The session goes on.
+
+use thiserror::Error;
+
+use super::id::{ItemId, ResponseId};
+use crate::audio::AudioError;
+use crate::engine::EngineError;
+use crate::pool::LeaseError;
+
+/// Why a client's event had no effect, or why a response failed.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum SessionError {
+    /// A frame that could not be read as an event.
+    #[error("{message}")]
+    BadEvent {
+        /// The protocol's error code.
+        code: String,
+        /// What is wrong with it.
+        message: String,
+        /// The field at fault.
+        param: Option<String>,
+    },
+    /// Audio that is not in the session's format.
+    #[error("{reason}")]
+    BadAudio {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The input buffer would outgrow its limit.
+    #[error(
+        "The input audio buffer holds at most {limit_ms} ms of audio that is not committed. Send \
+         input_audio_buffer.commit or input_audio_buffer.clear first; what was there before is kept."
+    )]
+    InputBufferFull {
+        /// `session.limits.max_input_audio_ms`.
+        limit_ms: u64,
+    },
+    /// A commit with too little audio; wording as clients match it.
+    #[error(
+        "Error committing input audio buffer: buffer too small. Expected at least {minimum_ms}ms of audio, \
+         but buffer only has {buffered_ms:.2}ms of audio."
+    )]
+    InputBufferTooSmall {
+        /// The least that can be transcribed.
+        minimum_ms: u64,
+        /// What is there.
+        buffered_ms: f64,
+    },
+    /// No such item; the same for one that never was and one that was deleted.
+    #[error("Item with id '{item}' not found in this conversation.")]
+    UnknownItem {
+        /// The id given.
+        item: ItemId,
+        /// The event that named it.
+        event: ItemEvent,
+    },
+    /// An item id that is taken.
+    #[error("Item with id '{item}' already exists in this conversation.")]
+    ItemExists {
+        /// The id given.
+        item: ItemId,
+    },
+    /// The conversation is at its limit.
+    #[error("This conversation holds {limit} items, its limit. Delete some with conversation.item.delete.")]
+    TooManyItems {
+        /// `session.limits.max_items`.
+        limit: usize,
+    },
+    /// Truncate on something that was not spoken.
+    #[error("Item '{item}' cannot be truncated: only the audio of an assistant message can.")]
+    NotTruncatable {
+        /// The item.
+        item: ItemId,
+    },
+    /// Truncate past the end.
+    #[error("Audio content of {audio_ms}ms is already shorter than {requested_ms}ms")]
+    TruncatePastEnd {
+        /// What there is.
+        audio_ms: u64,
+        /// What was asked.
+        requested_ms: u64,
+    },
+    /// A response runs; wording as clients match it.
+    #[error(
+        "Conversation already has an active response in progress: {response}. Wait until the response is \
+         finished before creating a new one."
+    )]
+    ResponseActive {
+        /// The one that runs.
+        response: ResponseId,
+    },
+    /// None runs; wording as clients match it.
+    #[error("Cancellation failed: no active response found")]
+    NoActiveResponse,
+    /// The voice cannot change any more.
+    #[error(
+        "Cannot update a conversation's voice if assistant audio is present: it stays '{voice}'. Open a new \
+         session for another voice."
+    )]
+    VoiceLocked {
+        /// The session's voice.
+        voice: String,
+    },
+    /// No engine was free in time.
+    #[error("The server is busy: {0}")]
+    Overloaded(#[from] LeaseError),
+    /// An engine failed.
+    #[error("{0}")]
+    Engine(#[from] EngineError),
+}
+
+impl From<AudioError> for SessionError {
+    fn from(error: AudioError) -> Self {
+        Self::BadAudio { reason: error.to_string() }
+    }
+}
+
+/// The event that named an unknown item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ItemEvent {
+    /// `conversation.item.create` with `previous_item_id`.
+    Create,
+    /// `conversation.item.retrieve`.
+    Retrieve,
+    /// `conversation.item.truncate`.
+    Truncate,
+    /// `conversation.item.delete`.
+    Delete,
+    /// `response.create` with an item reference.
+    Respond,
+}

@@ -1,0 +1,348 @@
+//! A response from its creation to its end: turns the pieces of a reply into the protocol's chain of events, in
+//! order, and writes the history.
+//!
+//! Every response that is created is also done, once; every item that is added is done. It knows no engine and
+//! no clock: `now` is given.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::callbacks::Outbox;
+use super::conversation::{Content, Conversation, Item, ItemBody, ItemStatus, Role, Timeline};
+use super::event::{
+    OutputPlace, ResponseEvent, ResponseStatus, ResponseUsage, ResponseView, SessionEvent, ToolCallRef,
+    TurnTimings,
+};
+use super::id::{ConversationId, ItemId, ResponseId};
+use super::playback::Playback;
+use super::settings::{Modality, ResponseRequest, SessionSettings};
+use super::speech_pipeline::{ClauseWords, ReplyEnd, ReplyEvent};
+use crate::audio::AudioFormat;
+use crate::engine::llm::{FinishReason, ToolChoice, ToolSpec};
+use crate::engine::tts::TimedWord;
+
+/// What a response is made with: the session's settings under the request's overrides.
+#[derive(Clone, Debug)]
+pub(super) struct ResponseSettings {
+    pub(super) instructions: String,
+    pub(super) modality: Modality,
+    pub(super) format: AudioFormat,
+    pub(super) voice: String,
+    pub(super) speed: f32,
+    pub(super) tools: Arc<[ToolSpec]>,
+    pub(super) tool_choice: ToolChoice,
+    pub(super) max_output_tokens: Option<u32>,
+    pub(super) metadata: Option<Value>,
+    pub(super) in_history: bool,
+}
+
+impl ResponseSettings {
+    pub(super) fn new(session: &SessionSettings, request: ResponseRequest) -> Self {
+        Self {
+            instructions: request.instructions.unwrap_or_else(|| session.instructions.clone()),
+            modality: request.modality.unwrap_or(session.modality),
+            format: request.output_format.unwrap_or(session.output_format),
+            voice: request.voice.unwrap_or_else(|| session.voice.clone()),
+            speed: session.speed,
+            tools: request.tools.unwrap_or_else(|| Arc::clone(&session.tools)),
+            tool_choice: request.tool_choice.unwrap_or_else(|| session.tool_choice.clone()),
+            max_output_tokens: request.max_output_tokens.unwrap_or(session.max_output_tokens),
+            metadata: request.metadata,
+            in_history: !request.out_of_band,
+        }
+    }
+}
+
+/// What a response writes to.
+#[derive(Debug)]
+pub(super) struct Scene<'a> {
+    pub(super) outbox: &'a Outbox,
+    pub(super) conversation: &'a mut Conversation,
+    pub(super) now: Instant,
+}
+
+/// A spoken message whose audio may still be playing.
+#[derive(Clone, Debug)]
+pub(super) struct Spoken {
+    pub(super) item: ItemId,
+    pub(super) playback: Playback,
+}
+
+/// A response that runs.
+#[derive(Debug)]
+pub(super) struct ActiveResponse {
+    pub(super) id: ResponseId,
+    pub(super) settings: ResponseSettings,
+    pub(super) timings: TurnTimings,
+    conversation_id: Option<ConversationId>,
+    output: Vec<Item>,
+    message: Option<OpenMessage>,
+    call: Option<OpenCall>,
+    playback: Playback,
+    /// Where in the audio each clause begins that was reached so far.
+    clause_starts: Vec<u64>,
+    /// Word times of clauses that were not reached yet.
+    early_words: BTreeMap<usize, Vec<TimedWord>>,
+    usage: ResponseUsage,
+}
+
+#[derive(Debug)]
+struct OpenMessage {
+    place: OutputPlace,
+    text: String,
+    timeline: Timeline,
+}
+
+#[derive(Debug)]
+struct OpenCall {
+    place: OutputPlace,
+    call: ToolCallRef,
+    arguments: String,
+}
+
+impl ActiveResponse {
+    /// Creates a response and says so.
+    pub(super) fn create(
+        settings: ResponseSettings,
+        conversation: &ConversationId,
+        timings: TurnTimings,
+        outbox: &Outbox,
+    ) -> Self {
+        let this = Self {
+            id: ResponseId::random(),
+            conversation_id: settings.in_history.then(|| conversation.clone()),
+            settings,
+            timings,
+            output: Vec::new(),
+            message: None,
+            call: None,
+            playback: Playback::default(),
+            clause_starts: Vec::new(),
+            early_words: BTreeMap::new(),
+            usage: ResponseUsage::default(),
+        };
+        outbox.send(SessionEvent::Response(ResponseEvent::Created(Box::new(
+            this.view(ResponseStatus::InProgress),
+        ))));
+        this
+    }
+
+    /// How far playback is, for pacing.
+    pub(super) fn playback(&self) -> &Playback {
+        &self.playback
+    }
+
+    /// Takes in word times. They may come before their clause, for they do not wait for playback.
+    pub(super) fn on_words(&mut self, timed: ClauseWords) {
+        match (self.clause_starts.get(timed.clause), &mut self.message) {
+            (Some(start), Some(message)) => message.timeline.push_clause(timed.words, *start),
+            _ => {
+                self.early_words.insert(timed.clause, timed.words);
+            }
+        }
+    }
+
+    /// Takes in a piece of the reply; gives the status if it was the last.
+    pub(super) fn on_reply(&mut self, event: ReplyEvent, scene: &mut Scene<'_>) -> Option<ResponseStatus> {
+        match event {
+            ReplyEvent::Text(delta) => self.on_text(delta, scene),
+            ReplyEvent::Clause(text) => self.on_clause(&text, scene),
+            ReplyEvent::Audio(samples) => self.on_audio(&samples, scene),
+            ReplyEvent::ToolCall { call_id, name, .. } => self.open_call(call_id, name, scene),
+            ReplyEvent::ToolArguments { delta, .. } => self.on_arguments(delta, scene),
+            ReplyEvent::Done(end) => return Some(self.on_end(&end)),
+            ReplyEvent::Failed(error) => return Some(ResponseStatus::Failed(error)),
+        }
+        None
+    }
+
+    /// Ends the response: closes what is open, cuts an interrupted message to what was heard, says that it is
+    /// done. Gives the message whose audio may still be playing.
+    pub(super) fn finish(mut self, status: ResponseStatus, scene: &mut Scene<'_>) -> Option<Spoken> {
+        let whole = matches!(status, ResponseStatus::Completed | ResponseStatus::OutOfTokens);
+        let spoken = self.spoken_item();
+        self.close_message(whole, scene);
+        self.close_call(whole, scene);
+        let view = self.view(status);
+        self.emit(scene, ResponseEvent::Done(Box::new(view)));
+        spoken.map(|item| Spoken { item, playback: self.playback })
+    }
+
+    fn spoken_item(&self) -> Option<ItemId> {
+        if !self.playback.has_started() || !self.settings.in_history {
+            return None;
+        }
+        let closed = || self.output.iter().find(|item| matches!(item.body, ItemBody::Message { .. }));
+        match &self.message {
+            Some(message) => Some(message.place.item.clone()),
+            None => closed().map(|item| item.id.clone()),
+        }
+    }
+
+    fn on_text(&mut self, delta: String, scene: &mut Scene<'_>) {
+        let message = self.open_message(scene);
+        message.text.push_str(&delta);
+        let event = ResponseEvent::TextDelta(message.place.clone(), delta);
+        self.emit(scene, event);
+    }
+
+    fn on_clause(&mut self, text: &str, scene: &mut Scene<'_>) {
+        let (start, clause) = (millis(self.playback.sent()), self.clause_starts.len());
+        self.clause_starts.push(start);
+        let words = self.early_words.remove(&clause);
+        let message = self.open_message(scene);
+        message.timeline.push_clause(words.unwrap_or_default(), start);
+        let delta = if message.text.is_empty() { text.to_owned() } else { format!(" {text}") };
+        message.text.push_str(&delta);
+        let event = ResponseEvent::TranscriptDelta(message.place.clone(), delta);
+        self.emit(scene, event);
+    }
+
+    fn on_audio(&mut self, samples: &[i16], scene: &mut Scene<'_>) {
+        let format = self.settings.format;
+        let duration =
+            Duration::from_secs(1) * u32::try_from(samples.len()).unwrap_or(u32::MAX) / format.sample_rate();
+        self.playback.push(duration, scene.now);
+        let sent = millis(self.playback.sent());
+        let Some(message) = &mut self.message else { return };
+        message.timeline.set_audio_ms(sent);
+        let event = ResponseEvent::AudioDelta(message.place.clone(), format.encode(samples));
+        self.emit(scene, event);
+    }
+
+    fn on_end(&mut self, end: &ReplyEnd) -> ResponseStatus {
+        self.usage.tokens = end.usage;
+        let took = end.timings;
+        let ms = |duration: Option<Duration>| duration.map(|duration| duration.as_secs_f64() * 1_000.0);
+        self.timings.queue_llm = ms(took.queue_llm);
+        self.timings.llm_first_token = ms(took.first_token);
+        self.timings.llm_first_clause = ms(took.first_clause);
+        self.timings.queue_tts = ms(took.queue_tts);
+        self.timings.tts_first_audio = ms(took.first_audio);
+        match end.finish {
+            FinishReason::Length => ResponseStatus::OutOfTokens,
+            FinishReason::Stop | FinishReason::ToolCalls => ResponseStatus::Completed,
+        }
+    }
+
+    fn open_message(&mut self, scene: &mut Scene<'_>) -> &mut OpenMessage {
+        if self.message.is_none() {
+            self.close_call(true, scene);
+            let place = self.place(ItemId::random());
+            let body = ItemBody::Message { role: Role::Assistant, content: Vec::new() };
+            self.add_item(&place, body, scene);
+            self.emit(scene, ResponseEvent::PartAdded(place.clone(), self.settings.modality));
+            self.message = Some(OpenMessage { place, text: String::new(), timeline: Timeline::default() });
+        }
+        self.message.as_mut().expect("it was opened above")
+    }
+
+    fn close_message(&mut self, whole: bool, scene: &mut Scene<'_>) {
+        let Some(OpenMessage { place, mut text, timeline, .. }) = self.message.take() else { return };
+        let modality = self.settings.modality;
+        let content = match modality {
+            Modality::Text => {
+                self.emit(scene, ResponseEvent::TextDone(place.clone(), text.clone()));
+                Content::OutputText(text.clone())
+            }
+            Modality::Audio => {
+                if !whole {
+                    text = timeline.heard(millis(self.playback.heard(scene.now)));
+                }
+                self.emit(scene, ResponseEvent::AudioDone(place.clone()));
+                self.emit(scene, ResponseEvent::TranscriptDone(place.clone(), text.clone()));
+                Content::OutputAudio(text.clone())
+            }
+        };
+        self.emit(scene, ResponseEvent::PartDone(place.clone(), modality, text));
+        let body = ItemBody::Message { role: Role::Assistant, content: vec![content] };
+        let timeline = (modality == Modality::Audio).then_some(timeline);
+        self.close_item(place, body, (whole, timeline), scene);
+    }
+
+    fn open_call(&mut self, call_id: String, name: String, scene: &mut Scene<'_>) {
+        self.close_message(true, scene);
+        self.close_call(true, scene);
+        let place = self.place(ItemId::random());
+        let body =
+            ItemBody::FunctionCall { call_id: call_id.clone(), name: name.clone(), arguments: String::new() };
+        self.add_item(&place, body, scene);
+        let call = ToolCallRef { call_id, name };
+        self.call = Some(OpenCall { place, call, arguments: String::new() });
+    }
+
+    fn on_arguments(&mut self, delta: String, scene: &mut Scene<'_>) {
+        let Some(open) = &mut self.call else { return };
+        open.arguments.push_str(&delta);
+        let event = ResponseEvent::ArgumentsDelta(open.place.clone(), open.call.clone(), delta);
+        self.emit(scene, event);
+    }
+
+    fn close_call(&mut self, whole: bool, scene: &mut Scene<'_>) {
+        let Some(OpenCall { place, call, arguments }) = self.call.take() else { return };
+        self.emit(scene, ResponseEvent::ArgumentsDone(place.clone(), call.clone(), arguments.clone()));
+        let body = ItemBody::FunctionCall { call_id: call.call_id, name: call.name, arguments };
+        self.close_item(place, body, (whole, None), scene);
+    }
+
+    fn add_item(&self, place: &OutputPlace, body: ItemBody, scene: &mut Scene<'_>) {
+        let item = Item { id: place.item.clone(), status: ItemStatus::InProgress, body };
+        self.emit(scene, ResponseEvent::ItemAdded(place.clone(), item.clone()));
+        if self.settings.in_history {
+            // A history at its limit loses its oldest item rather than an answer.
+            let previous = scene.conversation.push_evicting(item.clone());
+            scene.outbox.send(SessionEvent::ItemAdded { previous, item });
+        }
+    }
+
+    fn close_item(
+        &mut self,
+        place: OutputPlace,
+        body: ItemBody,
+        (whole, timeline): (bool, Option<Timeline>),
+        scene: &mut Scene<'_>,
+    ) {
+        let status = if whole { ItemStatus::Completed } else { ItemStatus::Incomplete };
+        let item = Item { id: place.item.clone(), status, body };
+        if self.settings.in_history {
+            scene.conversation.replace(item.clone(), timeline);
+            let previous = scene.conversation.previous_of(&item.id);
+            scene.outbox.send(SessionEvent::ItemDone { previous, item: item.clone() });
+        }
+        self.output.push(item.clone());
+        self.emit(scene, ResponseEvent::ItemDone(place, item));
+    }
+
+    fn place(&self, item: ItemId) -> OutputPlace {
+        OutputPlace { response: self.id.clone(), item, index: self.output.len() }
+    }
+
+    fn emit(&self, scene: &Scene<'_>, event: ResponseEvent) {
+        scene.outbox.send(SessionEvent::Response(event));
+    }
+
+    fn view(&self, status: ResponseStatus) -> ResponseView {
+        let over = status != ResponseStatus::InProgress;
+        ResponseView {
+            id: self.id.clone(),
+            conversation: self.conversation_id.clone(),
+            status,
+            output: self.output.clone(),
+            modality: self.settings.modality,
+            format: self.settings.format,
+            voice: self.settings.voice.clone(),
+            max_output_tokens: self.settings.max_output_tokens,
+            usage: over.then_some(self.usage),
+            metadata: self.settings.metadata.clone(),
+            timings: over.then_some(self.timings),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

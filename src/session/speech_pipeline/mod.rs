@@ -1,0 +1,148 @@
+//! `SpeechPipelineManager`: runs the engines for one session: speech to text, then language model → clauses →
+//! speech, each on a slot leased for that call alone.
+//!
+//! It knows nothing of turns or history: it is given audio or messages and a key, and answers with events that
+//! carry the key, or on a channel that belongs to one reply. Dropping a [`Job`] or a [`Reply`] stops the work
+//! behind it. Read [`SpeechPipelineManager::transcribe`] and [`SpeechPipelineManager::reply`], then [`reply`].
+
+mod outbound;
+mod reply;
+
+pub use reply::{ClauseWords, Reply, ReplyEnd, ReplyEvent, ReplyRequest, ReplyTimings, SpeechSettings};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::error::SessionError;
+use super::turn::TurnKey;
+use crate::engine::stt::{STT_SAMPLE_RATE, SttRequest, Transcript};
+use crate::engine::{CancelFlag, EngineError};
+use crate::pool::{HolderId, LeaseRequest, ResourcePoolManager, WorkClass};
+use crate::runtime::Runtime;
+use crate::telemetry::metrics as names;
+
+/// Transcripts that wait for the session's task: one for each attempt that can be under way.
+pub const TRANSCRIPTS_CAPACITY: usize = 16;
+/// An engine that says nothing for this long has failed the call.
+const CALL_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The engines as one session uses them.
+#[derive(Clone, Debug)]
+pub struct SpeechPipelineManager {
+    pools: ResourcePoolManager,
+    runtime: Runtime,
+    holder: HolderId,
+    max_wait: Duration,
+    transcripts: mpsc::Sender<TranscriptEvent>,
+}
+
+/// The outcome of one transcription.
+#[derive(Debug)]
+pub struct TranscriptEvent {
+    /// The attempt that it belongs to.
+    pub key: TurnKey,
+    /// Length of the audio in seconds.
+    pub seconds: f64,
+    /// The text, or why there is none.
+    pub result: Result<TimedTranscript, SessionError>,
+}
+
+/// A transcript and what it took.
+#[derive(Debug)]
+pub struct TimedTranscript {
+    /// What was said.
+    pub transcript: Transcript,
+    /// Waiting for a slot.
+    pub queued: Duration,
+    /// The engine's work.
+    pub took: Duration,
+}
+
+/// Work under way; dropping it stops the work.
+#[derive(Debug)]
+#[must_use = "dropping the job stops it"]
+pub struct Job {
+    _guard: DropGuard,
+}
+
+/// An utterance to transcribe.
+#[derive(Debug)]
+pub struct Utterance {
+    /// The attempt that it belongs to.
+    pub key: TurnKey,
+    /// 16 kHz mono in [-1, 1].
+    pub audio: Arc<[f32]>,
+    /// ISO 639-1 code, if the client said.
+    pub language: Option<String>,
+    /// Words likely to be said.
+    pub prompt: Option<String>,
+}
+
+impl SpeechPipelineManager {
+    /// The pipeline of one session, and where its transcripts arrive.
+    pub fn new(
+        pools: ResourcePoolManager,
+        runtime: Runtime,
+        holder: HolderId,
+        max_wait: Duration,
+    ) -> (Self, mpsc::Receiver<TranscriptEvent>) {
+        let (transcripts, receiver) = mpsc::channel(TRANSCRIPTS_CAPACITY);
+        (Self { pools, runtime, holder, max_wait, transcripts }, receiver)
+    }
+
+    /// Transcribes an utterance; the outcome arrives as a [`TranscriptEvent`] with its key.
+    pub fn transcribe(&self, utterance: Utterance) -> Job {
+        let (this, stop) = (self.clone(), CancellationToken::new());
+        let guard = stop.clone().drop_guard();
+        self.runtime.spawn("transcribe", async move {
+            let key = utterance.key;
+            let seconds = utterance.audio.len() as f64 / f64::from(STT_SAMPLE_RATE);
+            let work = async {
+                let result = this.run_transcribe(utterance).await;
+                this.transcripts.send(TranscriptEvent { key, seconds, result }).await
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                // The receiver is gone only when the session is.
+                _sent = work => {}
+            }
+        });
+        Job { _guard: guard }
+    }
+
+    /// Starts an answer. Its events wait in the [`Reply`] until they are taken.
+    pub fn reply(&self, request: ReplyRequest) -> Reply {
+        reply::start(self, request)
+    }
+
+    async fn run_transcribe(&self, utterance: Utterance) -> Result<TimedTranscript, SessionError> {
+        let asked = Instant::now();
+        let lease = self.pools.stt.lease(self.lease_request(WorkClass::FinalTranscript)).await?;
+        let queued = asked.elapsed();
+        let cancel = CancelFlag::new();
+        let _stop_engine = cancel.guard();
+        let request =
+            SttRequest { audio: utterance.audio, language: utterance.language, prompt: utterance.prompt };
+        let transcript = within("stt", lease.transcribe(request, cancel)).await??;
+        let took = asked.elapsed().saturating_sub(queued);
+        metrics::histogram!(names::STAGE_SECONDS, "stage" => "stt").record(took.as_secs_f64());
+        Ok(TimedTranscript { transcript, queued, took })
+    }
+
+    fn lease_request(&self, class: WorkClass) -> LeaseRequest {
+        LeaseRequest { holder: self.holder, class, deadline: Instant::now() + self.max_wait }
+    }
+}
+
+/// Waits for an engine, but not for ever.
+async fn within<T>(engine: &str, call: impl Future<Output = T>) -> Result<T, EngineError> {
+    timeout(CALL_DEADLINE, call).await.map_err(|_| EngineError::TimedOut {
+        engine: engine.to_owned(),
+        waited_ms: CALL_DEADLINE.as_secs() * 1_000,
+    })
+}

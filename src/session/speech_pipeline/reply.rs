@@ -1,0 +1,368 @@
+//! One answer: language model → clauses → speech.
+//!
+//! Two stages run side by side in one task. The first drains the language model into a queue of clauses, so
+//! that its slot is free as soon as the text is whole; the second speaks clause after clause at the pace at
+//! which the session takes the audio.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::outbound::{Abandoned, Outbound};
+use super::{SpeechPipelineManager, within};
+use crate::audio::Resampler;
+use crate::engine::llm::{FinishReason, LlmEvent, LlmRequest, TokenUsage};
+use crate::engine::tts::{SpeechChunk, TimedWord, TtsEvent, TtsRequest};
+use crate::engine::{CancelFlag, EngineError};
+use crate::pool::{LeaseError, WorkClass};
+use crate::session::clause::ClauseChunker;
+use crate::session::error::SessionError;
+use crate::telemetry::metrics as names;
+
+/// Events that wait for the session: about 1.5 s of speech in chunks of 100 ms.
+pub(super) const REPLY_CAPACITY: usize = 16;
+/// Pieces of text that wait to be spoken; a language model ahead by more than this waits.
+pub(super) const PIECES_CAPACITY: usize = 64;
+
+/// What to answer, and how.
+#[derive(Debug)]
+pub struct ReplyRequest {
+    /// The conversation.
+    pub llm: LlmRequest,
+    /// How to speak; `None` for a written answer.
+    pub speech: Option<SpeechSettings>,
+}
+
+/// How to speak.
+#[derive(Clone, Debug)]
+pub struct SpeechSettings {
+    /// Name of the voice.
+    pub voice: String,
+    /// Speed, 1 is normal.
+    pub speed: f32,
+    /// Samples a second of the audio wanted.
+    pub sample_rate: u32,
+}
+
+/// A piece of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ReplyEvent {
+    /// Text of a written answer.
+    Text(String),
+    /// A clause whose audio follows.
+    Clause(String),
+    /// Audio at the rate that was asked for.
+    Audio(Vec<i16>),
+    /// A tool call begins.
+    ToolCall {
+        /// Its place among the calls.
+        index: usize,
+        /// Its id.
+        call_id: String,
+        /// The tool.
+        name: String,
+    },
+    /// Arguments to append to a tool call.
+    ToolArguments {
+        /// Its place among the calls.
+        index: usize,
+        /// JSON text.
+        delta: String,
+    },
+    /// The answer is complete.
+    Done(ReplyEnd),
+    /// The answer broke off.
+    Failed(SessionError),
+}
+
+/// How an answer ended and what it took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplyEnd {
+    /// Why the language model stopped.
+    pub finish: FinishReason,
+    /// Its tokens.
+    pub usage: TokenUsage,
+    /// Where the time went.
+    pub timings: ReplyTimings,
+}
+
+/// Where the time to the first audio went.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ReplyTimings {
+    /// Waiting for a language model.
+    pub queue_llm: Option<Duration>,
+    /// Its first token, from the call on.
+    pub first_token: Option<Duration>,
+    /// Its first clause, from the call on.
+    pub first_clause: Option<Duration>,
+    /// Waiting for a voice, first clause.
+    pub queue_tts: Option<Duration>,
+    /// The first audio of the first clause, from the call on.
+    pub first_audio: Option<Duration>,
+}
+
+/// When the words of a clause are heard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClauseWords {
+    /// Which clause of the answer, from 0.
+    pub clause: usize,
+    /// Its words, counted from its first sample.
+    pub words: Vec<TimedWord>,
+}
+
+/// An answer under way; dropping it stops it.
+#[derive(Debug)]
+pub struct Reply {
+    /// Word times. They have a way of their own, for they must be known before the audio is heard, while
+    /// `events` waits for playback.
+    pub words: mpsc::Receiver<ClauseWords>,
+    /// Its events, the last being `Done` or `Failed`.
+    pub events: mpsc::Receiver<ReplyEvent>,
+    _guard: DropGuard,
+}
+
+/// What the second stage is given.
+enum Piece {
+    Clause(String),
+    Other(ReplyEvent),
+    End(LlmEnd),
+}
+
+struct LlmEnd {
+    finish: FinishReason,
+    usage: TokenUsage,
+    timings: ReplyTimings,
+}
+
+/// Why a stage stopped before its end.
+enum Stop {
+    /// The other side has let go: nothing is left to do or to tell.
+    Abandoned,
+    Failed(SessionError),
+}
+
+impl From<Abandoned> for Stop {
+    fn from(_: Abandoned) -> Self {
+        Self::Abandoned
+    }
+}
+
+impl From<SessionError> for Stop {
+    fn from(error: SessionError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<LeaseError> for Stop {
+    fn from(error: LeaseError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<EngineError> for Stop {
+    fn from(error: EngineError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+pub(super) fn start(pipeline: &SpeechPipelineManager, request: ReplyRequest) -> Reply {
+    let (sender, events) = mpsc::channel(REPLY_CAPACITY);
+    let (timed, words) = mpsc::channel(PIECES_CAPACITY);
+    let (this, stop) = (pipeline.clone(), CancellationToken::new());
+    let guard = stop.clone().drop_guard();
+    pipeline.runtime.spawn("reply", async move {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = run(&this, request, (sender, timed)) => {}
+        }
+    });
+    Reply { words, events, _guard: guard }
+}
+
+async fn run(
+    pipeline: &SpeechPipelineManager,
+    request: ReplyRequest,
+    (sender, words): (mpsc::Sender<ReplyEvent>, mpsc::Sender<ClauseWords>),
+) {
+    let mut out = Outbound::new(sender);
+    let (pieces, queue) = mpsc::channel(PIECES_CAPACITY);
+    let chunker = request.speech.is_some().then(ClauseChunker::default);
+    let think = think(pipeline, request.llm, chunker, pieces);
+    let speaker = Speaker { pipeline, words, clause: 0, timings: ReplyTimings::default() };
+    let speak = speaker.run(request.speech, queue, &mut out);
+    // If speaking stops, thinking finds its queue closed; if thinking fails, its error is what matters.
+    let (thought, spoken) = futures::join!(think, speak);
+    let error = match (thought, spoken) {
+        (Err(Stop::Failed(error)), _) | (_, Err(Stop::Failed(error))) => error,
+        _ => return,
+    };
+    // An abandoned reply has nobody to tell.
+    if out.send(ReplyEvent::Failed(error)).await.is_err() {
+        tracing::debug!("a reply failed after it was abandoned");
+    }
+}
+
+/// First stage: drains the language model.
+async fn think(
+    pipeline: &SpeechPipelineManager,
+    request: LlmRequest,
+    mut chunker: Option<ClauseChunker>,
+    pieces: mpsc::Sender<Piece>,
+) -> Result<(), Stop> {
+    let asked = Instant::now();
+    let lease = pipeline.pools.llm.lease(pipeline.lease_request(WorkClass::FirstClause)).await?;
+    let called = Instant::now();
+    let mut timings = ReplyTimings { queue_llm: Some(called - asked), ..ReplyTimings::default() };
+    let cancel = CancelFlag::new();
+    let _stop_engine = cancel.guard();
+    let mut stream = lease.generate(request, cancel);
+    while let Some(event) = within("llm", stream.next()).await? {
+        let event = event?;
+        mark(&mut timings.first_token, called, "llm_first_token");
+        let (ready, end) = digest(event, &mut chunker);
+        if !ready.is_empty() {
+            mark(&mut timings.first_clause, called, "llm_first_clause");
+        }
+        for piece in ready {
+            pieces.send(piece).await.map_err(|_| Stop::Abandoned)?;
+        }
+        if let Some((finish, usage)) = end {
+            let end = Piece::End(LlmEnd { finish, usage, timings });
+            return pieces.send(end).await.map_err(|_| Stop::Abandoned);
+        }
+    }
+    let reason = "its answer broke off".to_owned();
+    Err(EngineError::Failed { engine: "llm".to_owned(), reason }.into())
+}
+
+/// What an event of the language model makes ready to be spoken or sent, and whether it was the last.
+fn digest(
+    event: LlmEvent,
+    chunker: &mut Option<ClauseChunker>,
+) -> (Vec<Piece>, Option<(FinishReason, TokenUsage)>) {
+    match (event, chunker) {
+        (LlmEvent::Text(text), Some(chunker)) => {
+            (chunker.push(&text).into_iter().map(Piece::Clause).collect(), None)
+        }
+        (LlmEvent::Text(text), None) => (vec![Piece::Other(ReplyEvent::Text(text))], None),
+        (LlmEvent::ToolCallStart { index, id, name }, chunker) => {
+            // What was said before the call is spoken before it.
+            let mut ready: Vec<_> = rest(chunker).collect();
+            ready.push(Piece::Other(ReplyEvent::ToolCall { index, call_id: id, name }));
+            (ready, None)
+        }
+        (LlmEvent::ToolCallArguments { index, delta }, _) => {
+            (vec![Piece::Other(ReplyEvent::ToolArguments { index, delta })], None)
+        }
+        (LlmEvent::Done { finish, usage }, chunker) => (rest(chunker).collect(), Some((finish, usage))),
+    }
+}
+
+fn rest(chunker: &mut Option<ClauseChunker>) -> impl Iterator<Item = Piece> {
+    chunker.as_mut().and_then(ClauseChunker::finish).map(Piece::Clause).into_iter()
+}
+
+/// Second stage: speaks the clauses and passes on the rest, in order.
+struct Speaker<'a> {
+    pipeline: &'a SpeechPipelineManager,
+    words: mpsc::Sender<ClauseWords>,
+    clause: usize,
+    timings: ReplyTimings,
+}
+
+impl Speaker<'_> {
+    async fn run(
+        mut self,
+        speech: Option<SpeechSettings>,
+        mut queue: mpsc::Receiver<Piece>,
+        out: &mut Outbound,
+    ) -> Result<(), Stop> {
+        while let Some(piece) = queue.recv().await {
+            match (piece, &speech) {
+                (Piece::Clause(text), Some(speech)) => self.clause(speech, text, out).await?,
+                (Piece::Clause(text), None) => out.send(ReplyEvent::Text(text)).await?,
+                (Piece::Other(event), _) => out.send(event).await?,
+                (Piece::End(end), _) => {
+                    let ReplyTimings { queue_tts, first_audio, .. } = self.timings;
+                    let timings = ReplyTimings { queue_tts, first_audio, ..end.timings };
+                    let end = ReplyEnd { finish: end.finish, usage: end.usage, timings };
+                    out.send(ReplyEvent::Done(end)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn clause(
+        &mut self,
+        speech: &SpeechSettings,
+        text: String,
+        out: &mut Outbound,
+    ) -> Result<(), Stop> {
+        let class = if self.clause == 0 { WorkClass::FirstClause } else { WorkClass::Continuation };
+        let asked = Instant::now();
+        let lease = self.pipeline.pools.tts.lease(self.pipeline.lease_request(class)).await?;
+        let called = Instant::now();
+        self.timings.queue_tts.get_or_insert(called - asked);
+        let cancel = CancelFlag::new();
+        let _stop_engine = cancel.guard();
+        let request = TtsRequest { text: text.clone(), voice: speech.voice.clone(), speed: speech.speed };
+        let mut stream = lease.synthesize(request, cancel);
+        let mut voice = ClauseVoice { resampler: None, sample_rate: speech.sample_rate };
+        out.offer(ReplyEvent::Clause(text))?;
+        while let Some(event) = within("tts", stream.next()).await? {
+            match event? {
+                TtsEvent::Audio(chunk) => {
+                    mark(&mut self.timings.first_audio, called, "tts_first_audio");
+                    offer_audio(out, voice.push(&chunk)?)?;
+                }
+                TtsEvent::Words(words) => {
+                    let words = ClauseWords { clause: self.clause, words };
+                    self.words.send(words).await.map_err(|_| Stop::Abandoned)?;
+                }
+            }
+        }
+        offer_audio(out, voice.finish())?;
+        drop(stream);
+        drop(lease); // given back before the wait for playback
+        self.clause += 1;
+        out.flush().await?;
+        Ok(())
+    }
+}
+
+fn offer_audio(out: &mut Outbound, samples: Vec<i16>) -> Result<(), Abandoned> {
+    if samples.is_empty() { Ok(()) } else { out.offer(ReplyEvent::Audio(samples)) }
+}
+
+/// Brings a clause's audio to the rate that the session wants.
+struct ClauseVoice {
+    resampler: Option<Resampler>,
+    sample_rate: u32,
+}
+
+impl ClauseVoice {
+    fn push(&mut self, chunk: &SpeechChunk) -> Result<Vec<i16>, SessionError> {
+        if self.resampler.is_none() {
+            self.resampler = Some(Resampler::new(chunk.sample_rate, self.sample_rate)?);
+        }
+        Ok(self.resampler.as_mut().map(|resampler| resampler.push(&chunk.samples)).unwrap_or_default())
+    }
+
+    fn finish(&mut self) -> Vec<i16> {
+        self.resampler.take().map(|mut resampler| resampler.flush()).unwrap_or_default()
+    }
+}
+
+/// Takes the time of a stage, once.
+fn mark(slot: &mut Option<Duration>, since: Instant, stage: &'static str) {
+    if slot.is_none() {
+        let took = since.elapsed();
+        *slot = Some(took);
+        metrics::histogram!(names::STAGE_SECONDS, "stage" => stage).record(took.as_secs_f64());
+    }
+}

@@ -1,0 +1,190 @@
+//! The metrics: their names, units and meaning. One constant each; [`ALL`] is what `/metrics` describes and
+//! what `docs/operations.md` lists.
+//!
+//! ```
+//! use antiphon::telemetry::metrics;
+//! ::metrics::counter!(metrics::TURNS_TOTAL).increment(1);
+//! ::metrics::histogram!(metrics::STAGE_SECONDS, "stage" => metrics::stage::STT).record(0.12);
+//! ```
+
+use std::time::Duration;
+
+use metrics::Unit;
+
+/// Sessions that are connected now.
+pub const SESSIONS_ACTIVE: &str = "antiphon_sessions_active";
+/// Sessions that ended, by `outcome`.
+pub const SESSIONS_TOTAL: &str = "antiphon_sessions_total";
+/// User turns that were committed.
+pub const TURNS_TOTAL: &str = "antiphon_turns_total";
+/// Responses that ended, by `status`: `completed`, `cancelled`, `incomplete`, `failed`.
+pub const RESPONSES_TOTAL: &str = "antiphon_responses_total";
+/// Seconds from the endpoint (the turn is committed) to the first audio handed to the client's socket.
+pub const RESPONSE_LATENCY_SECONDS: &str = "antiphon_response_latency_seconds";
+/// Seconds that one `stage` of a turn took; the stages are in [`stage`].
+pub const STAGE_SECONDS: &str = "antiphon_stage_seconds";
+/// Seconds that a request waited for a slot of `pool`.
+pub const POOL_WAIT_SECONDS: &str = "antiphon_pool_wait_seconds";
+/// Slots of `pool` that are leased now.
+pub const POOL_IN_USE: &str = "antiphon_pool_in_use";
+/// Engine calls that failed, by `engine` and `kind` (the variant of `EngineError`).
+pub const ENGINE_ERRORS_TOTAL: &str = "antiphon_engine_errors_total";
+/// Error events sent to clients, by `code`.
+pub const PROTOCOL_ERRORS_TOTAL: &str = "antiphon_protocol_errors_total";
+/// Session tasks that panicked. Each one is a bug: the log line beside it names the place.
+pub const PANICS_TOTAL: &str = "antiphon_panics_total";
+/// Seconds of audio by `direction`: `in` from clients, `out` to them. Recorded with [`count_audio`].
+pub const AUDIO_SECONDS_TOTAL: &str = "antiphon_audio_seconds_total";
+/// Bytes of WebSocket messages by `direction`: `in` from clients, `out` to them.
+pub const WEBSOCKET_BYTES_TOTAL: &str = "antiphon_websocket_bytes_total";
+
+/// Values of the label `stage` of [`STAGE_SECONDS`].
+pub mod stage {
+    /// The final transcription of a turn.
+    pub const STT: &str = "stt";
+    /// From the request to the language model's first token.
+    pub const LLM_FIRST_TOKEN: &str = "llm_first_token";
+    /// From the request to the first clause that can be spoken.
+    pub const LLM_FIRST_CLAUSE: &str = "llm_first_clause";
+    /// From the clause to its first audio.
+    pub const TTS_FIRST_AUDIO: &str = "tts_first_audio";
+    /// Waiting for a speech-to-text slot.
+    pub const QUEUE_STT: &str = "queue_stt";
+    /// Waiting for a language model slot.
+    pub const QUEUE_LLM: &str = "queue_llm";
+    /// Waiting for a text-to-speech slot.
+    pub const QUEUE_TTS: &str = "queue_tts";
+}
+
+/// What kind of metric a name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Grows only.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution over [`LATENCY_BUCKETS`].
+    Histogram,
+}
+
+/// One metric, as `/metrics` and the manual describe it.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Name in Prometheus.
+    pub name: &'static str,
+    /// What kind it is.
+    pub kind: Kind,
+    /// Unit of its value.
+    pub unit: Unit,
+    /// Labels, comma-separated; empty where it has none.
+    pub labels: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+}
+
+/// Upper bounds in seconds: fine where the targets lie (0.35 s and 0.5 s), coarse up to a minute's trouble.
+pub const LATENCY_BUCKETS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.65, 0.8,
+    1.0, 1.5, 2.5, 5.0, 10.0, 30.0,
+];
+
+/// Every metric of the server.
+pub const ALL: &[Metric] = &[
+    gauge(SESSIONS_ACTIVE, "", "Sessions that are connected now"),
+    counter(SESSIONS_TOTAL, "outcome", "Sessions that ended"),
+    counter(TURNS_TOTAL, "", "User turns that were committed"),
+    counter(RESPONSES_TOTAL, "status", "Responses that ended"),
+    seconds(RESPONSE_LATENCY_SECONDS, "", "From the end of the user's turn to the first audio of the answer"),
+    seconds(STAGE_SECONDS, "stage", "What one stage of a turn took, queue waits included"),
+    seconds(POOL_WAIT_SECONDS, "pool", "Wait for a slot of a pool"),
+    gauge(POOL_IN_USE, "pool", "Slots of a pool that are leased now"),
+    counter(ENGINE_ERRORS_TOTAL, "engine, kind", "Engine calls that failed"),
+    counter(PROTOCOL_ERRORS_TOTAL, "code", "Error events sent to clients"),
+    counter(PANICS_TOTAL, "", "Session tasks that panicked; each one is a bug"),
+    Metric {
+        unit: Unit::Seconds,
+        ..gauge(AUDIO_SECONDS_TOTAL, "direction", "Audio received and sent; only grows")
+    },
+    Metric {
+        unit: Unit::Bytes,
+        ..counter(WEBSOCKET_BYTES_TOTAL, "direction", "WebSocket messages received and sent")
+    },
+];
+
+/// Which way audio or bytes go, seen from the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From a client.
+    In,
+    /// To a client.
+    Out,
+}
+
+impl Direction {
+    /// Value of the label `direction`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
+/// Adds to [`AUDIO_SECONDS_TOTAL`]. It is a gauge that only grows, because counters take whole numbers and a
+/// frame is 20 ms.
+pub fn count_audio(direction: Direction, length: Duration) {
+    metrics::gauge!(AUDIO_SECONDS_TOTAL, "direction" => direction.as_str()).increment(length.as_secs_f64());
+}
+
+/// Adds to [`WEBSOCKET_BYTES_TOTAL`].
+pub fn count_bytes(direction: Direction, bytes: usize) {
+    metrics::counter!(WEBSOCKET_BYTES_TOTAL, "direction" => direction.as_str()).increment(bytes as u64);
+}
+
+/// Tells the recorder what each metric means.
+pub fn describe_all() {
+    for metric in ALL {
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, metric.unit, metric.help),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.unit, metric.help),
+            Kind::Histogram => metrics::describe_histogram!(metric.name, metric.unit, metric.help),
+        }
+    }
+}
+
+const fn counter(name: &'static str, labels: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Counter, unit: Unit::Count, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Gauge, unit: Unit::Count, labels, help }
+}
+
+const fn seconds(name: &'static str, labels: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Histogram, unit: Unit::Seconds, labels, help }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_prometheus_conventions() {
+        let mut names: Vec<&str> = ALL.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len(), "no name twice");
+        for metric in ALL {
+            assert!(metric.name.starts_with("antiphon_"), "{}", metric.name);
+            assert!(metric.kind != Kind::Counter || metric.name.ends_with("_total"), "{}", metric.name);
+            assert!(metric.kind != Kind::Histogram || metric.name.ends_with("_seconds"), "{}", metric.name);
+            assert!(!metric.help.is_empty(), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn buckets_rise_and_hold_the_targets() {
+        assert!(LATENCY_BUCKETS.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(LATENCY_BUCKETS.contains(&0.35) && LATENCY_BUCKETS.contains(&0.5));
+    }
+}

@@ -1,0 +1,170 @@
+"""Turns: written, spoken, push-to-talk; what is remembered, and by whom."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+
+import frames as rules
+import speech
+from conftest import words
+
+SPOKEN_ORDER = [
+    "input_audio_buffer.speech_started",
+    "input_audio_buffer.speech_stopped",
+    "input_audio_buffer.committed",
+    "conversation.item.added",
+    "conversation.item.done",
+    "response.created",
+    "response.output_item.added",
+    "conversation.item.added",
+    "response.content_part.added",
+]
+
+
+async def test_session_is_whole(connect):
+    async with connect("gpt-realtime") as talk:
+        session = talk.frames[0]["session"]
+        assert session["object"] == "realtime.session"
+        assert session["output_modalities"] == ["audio"]
+        assert session["audio"]["input"]["format"] == {"type": "audio/pcm", "rate": 24000}
+        assert session["audio"]["output"]["voice"]
+        changed = await talk.update(instructions="Be brief.")
+        assert changed["instructions"] == "Be brief."
+        assert changed["id"] == session["id"]
+        assert changed["audio"] == session["audio"], "a field that was not sent was changed"
+
+
+async def test_what_other_clients_send_is_taken(connect):
+    """The defaults of the Agents SDKs: foreign models, semantic turns, tracing."""
+    async with connect() as talk:
+        await talk.update(tracing="auto")
+        turns = {"type": "semantic_vad", "eagerness": "auto", "interrupt_response": True}
+        session = await talk.update(
+            model="gpt-realtime",
+            audio={
+                "input": {"turn_detection": turns, "transcription": {"model": "gpt-4o-mini-transcribe"}},
+                "output": {"voice": "marin"},
+            },
+        )
+        assert session["audio"]["input"]["turn_detection"]["type"] == "semantic_vad"
+        await talk.text_only()
+        assert await talk.ask("Hello.")
+
+
+async def test_written_turn(connect):
+    async with connect() as talk:
+        await talk.text_only()
+        await talk.ask("My name is Clara.")
+        assert "clara" in (await talk.ask("What is my name?")).lower()
+        text = rules.of_type(talk.frames, "response.output_text.done")[-1]["text"]
+        pieces = [f["delta"] for f in rules.of_type(talk.frames, "response.output_text.delta")]
+        assert "".join(pieces).endswith(text)
+        assert not rules.of_type(talk.frames, "response.output_audio.delta")
+
+
+async def test_written_turn_answered_aloud(connect):
+    async with connect() as talk:
+        await talk.write("Hello.")
+        response = await talk.answer()
+        item = response["output"][0]
+        pcm = talk.audio(item["id"])
+        assert len(pcm) > speech.RATE, "less than half a second"
+        assert speech.loudness(pcm) > 0.005
+        deltas = rules.of_type(talk.frames, "response.output_audio_transcript.delta")
+        transcript = rules.of_type(talk.frames, "response.output_audio_transcript.done")[-1]["transcript"]
+        assert "".join(f["delta"] for f in deltas) == transcript
+        assert item["content"][0]["transcript"] == transcript
+
+
+async def test_spoken_turns(connect):
+    async with connect() as talk:
+        await talk.update(audio={"input": {"transcription": {"model": "whisper-1"}}})
+        start = len(talk.frames)
+        for sentence, expected in [("My name is Anna.", "anna"), ("What is my name?", "anna")]:
+            pcm = speech.silence(0.3) + speech.spoken(sentence) + speech.silence(1.5)
+            _, done = await asyncio.gather(talk.speak(pcm), talk.until("response.done"))
+            assert expected in words(done["response"]).lower()
+        heard = rules.of_type(talk.frames, "conversation.item.input_audio_transcription.completed")
+        assert [frame["transcript"].lower().strip(" .?!") for frame in heard] == ["my name is anna", "what is my name"]
+        aside = ("rate_limits.updated", *(f"conversation.item.input_audio_transcription.{k}" for k in ("delta", "completed")))
+        order = rules.types(talk.frames[start:], without=aside)
+        assert order[: len(SPOKEN_ORDER)] == SPOKEN_ORDER
+        assert order[-1] == "response.done"
+
+
+async def test_push_to_talk(connect):
+    async with connect() as talk:
+        session = await talk.update(audio={"input": {"turn_detection": None}})
+        assert session["audio"]["input"]["turn_detection"] is None
+        await talk.append(speech.spoken("I live in Oslo.") + speech.silence(0.2))
+        await talk.connection.input_audio_buffer.commit()
+        committed = await talk.until("input_audio_buffer.committed")
+        item = (await talk.until("conversation.item.done"))["item"]
+        assert item["id"] == committed["item_id"]
+        response = await talk.answer()
+        assert response["status"] == "completed"
+        assert "oslo" in words(response).lower()
+        assert not rules.of_type(talk.frames, "input_audio_buffer.speech_started")
+        assert len(rules.of_type(talk.frames, "response.created")) == 1, "commit alone must not answer"
+
+
+async def test_two_people_at_once_stay_apart(connect):
+    async def person(name: str, city: str) -> str:
+        async with connect() as talk:
+            await talk.text_only()
+            await talk.ask(f"My name is {name}.")
+            await talk.ask(f"I live in {city}.")
+            return await talk.ask("What is my name?") + await talk.ask("Where do I live?")
+
+    people = [("Anna", "Oslo"), ("Peter", "Rome"), ("Laura", "Tokyo"), ("David", "Lima")]
+    answers = await asyncio.gather(*(person(*who) for who in people))
+    for index, (own, answer) in enumerate(zip(people, answers, strict=True)):
+        assert all(word.lower() in answer.lower() for word in own), answer
+        others = [word for other, who in enumerate(people) if other != index for word in who]
+        assert not any(word.lower() in answer.lower() for word in others), answer
+
+
+async def test_out_of_band_response_leaves_no_trace(connect):
+    async with connect() as talk:
+        item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello."}]}
+        await talk.connection.response.create(
+            response={
+                "conversation": "none",
+                "output_modalities": ["text"],
+                "metadata": {"topic": "aside"},
+                "input": [item],
+            }
+        )
+        response = (await talk.until("response.done"))["response"]
+        assert response["status"] == "completed"
+        assert response["metadata"] == {"topic": "aside"}
+        assert response.get("conversation_id") is None
+        assert not rules.of_type(talk.frames, "conversation.item.added")
+
+
+def test_blocking_client(sync_client):
+    """The same protocol through the other client class: one written turn, one push-to-talk turn."""
+    with sync_client.realtime.connect(model="antiphon") as connection:
+        log = [rules.validate(connection.recv_bytes())]
+
+        def until(kind: str) -> dict:
+            while True:
+                log.append(rules.validate(connection.recv_bytes()))
+                assert log[-1]["type"] != "error", log[-1]
+                if log[-1]["type"] == kind:
+                    return log[-1]
+
+        session = {"type": "realtime", "output_modalities": ["text"], "audio": {"input": {"turn_detection": None}}}
+        connection.session.update(session=session)
+        until("session.updated")
+        content = [{"type": "input_text", "text": "My name is Peter."}]
+        connection.conversation.item.create(item={"type": "message", "role": "user", "content": content})
+        connection.response.create()
+        until("response.done")
+        pcm = speech.spoken("What is my name?") + speech.silence(0.2)
+        connection.input_audio_buffer.append(audio=base64.b64encode(pcm).decode())
+        connection.input_audio_buffer.commit()
+        connection.response.create()
+        assert "peter" in words(until("response.done")["response"]).lower()
+        rules.check_connection(log)
