@@ -97,32 +97,30 @@ async def test_push_to_talk(connect):
     async with connect() as talk:
         session = await talk.update(audio={"input": {"turn_detection": None}})
         assert session["audio"]["input"]["turn_detection"] is None
-        await talk.append(speech.spoken("I live in Oslo.") + speech.silence(0.2))
+        await talk.append(speech.spoken("My name is Peter.") + speech.silence(0.2))
         await talk.connection.input_audio_buffer.commit()
         committed = await talk.until("input_audio_buffer.committed")
         item = (await talk.until("conversation.item.done"))["item"]
         assert item["id"] == committed["item_id"]
         response = await talk.answer()
         assert response["status"] == "completed"
-        assert "oslo" in words(response).lower()
+        assert "peter" in words(response).lower()
         assert not rules.of_type(talk.frames, "input_audio_buffer.speech_started")
         assert len(rules.of_type(talk.frames, "response.created")) == 1, "commit alone must not answer"
 
 
-async def test_two_people_at_once_stay_apart(connect):
-    async def person(name: str, city: str) -> str:
+async def test_people_at_once_stay_apart(connect):
+    async def person(name: str) -> str:
         async with connect() as talk:
             await talk.text_only()
             await talk.ask(f"My name is {name}.")
-            await talk.ask(f"I live in {city}.")
-            return await talk.ask("What is my name?") + await talk.ask("Where do I live?")
+            await talk.ask("Hello.")
+            return (await talk.ask("What is my name?")).lower()
 
-    people = [("Anna", "Oslo"), ("Peter", "Rome"), ("Laura", "Tokyo"), ("David", "Lima")]
-    answers = await asyncio.gather(*(person(*who) for who in people))
-    for index, (own, answer) in enumerate(zip(people, answers, strict=True)):
-        assert all(word.lower() in answer.lower() for word in own), answer
-        others = [word for other, who in enumerate(people) if other != index for word in who]
-        assert not any(word.lower() in answer.lower() for word in others), answer
+    names = ["anna", "peter", "laura", "david", "sophie", "robert"]
+    answers = await asyncio.gather(*(person(name.capitalize()) for name in names))
+    for own, answer in zip(names, answers, strict=True):
+        assert [name for name in names if name in answer] == [own], answer
 
 
 async def test_out_of_band_response_leaves_no_trace(connect):
