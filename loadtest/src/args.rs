@@ -94,7 +94,8 @@ two sessions saw, or an event about a response or item that the session never ha
 that otherwise fits what was said is counted as misheard instead, unless its owner said the same words in those \
 seconds.
 
-Exit code: 0 if every turn was answered, 1 after a failed turn, a refused user or cross-talk, 2 for wrong usage.
+Exit code: 0 if every turn was answered, 1 after a failed turn, a refused user, cross-talk or no turn at \
+all, 2 for wrong usage.
 
 Examples:
   antiphon-loadtest --users 30 --duration 120

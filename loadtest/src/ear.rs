@@ -73,6 +73,8 @@ pub(crate) struct Ear {
     pub(crate) answers: Vec<Answer>,
     /// The last answer of the turn before, which may still be arriving after an interruption.
     pub(crate) before: Option<Answer>,
+    /// Whether the loudspeaker plays no more of it.
+    muted: bool,
     /// Whether the server hears the user speak.
     pub(crate) speech_open: bool,
     /// When the loudspeaker falls silent.
@@ -98,6 +100,7 @@ impl Ear {
             transcripts: HashMap::new(),
             answers: Vec::new(),
             before: None,
+            muted: false,
             speech_open: false,
             playing_until: None,
             last_event: None,
@@ -109,6 +112,7 @@ impl Ear {
     /// A new turn begins: what comes from now on belongs to it.
     pub(crate) fn begin_turn(&mut self) {
         self.before = self.answers.pop();
+        self.muted = false;
         self.answers.clear();
         for item in std::mem::take(&mut self.user_items) {
             self.transcripts.remove(&item);
@@ -149,8 +153,9 @@ impl Ear {
         answer.audio.saturating_sub(left)
     }
 
-    /// Drops what was not played yet.
+    /// Drops what was not played yet, and what is still to come of the answer before.
     pub(crate) fn stop_playing(&mut self) {
+        self.muted = true;
         self.playing_until = None;
     }
 
@@ -232,12 +237,12 @@ impl Ear {
 
     fn hear_audio(&mut self, response_id: &str, delta: &str, now: Instant) {
         let length = self.format.duration(decoded_len(delta));
-        let current = self.answers.iter().any(|answer| answer.id == response_id);
+        let played = !self.muted || self.answers.iter().any(|answer| answer.id == response_id);
         let Some(answer) = self.running("response.output_audio.delta", response_id) else { return };
         answer.arrived(now);
         answer.audio += length;
-        // What still comes of an interrupted answer is measured, but not played.
-        if current {
+        // What still comes of an answer that was stopped is measured, but not played.
+        if played {
             let begins = self.playing_until.map_or(now, |end| end.max(now));
             self.playing_until = Some(begins + length);
         }

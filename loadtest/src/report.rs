@@ -89,9 +89,9 @@ impl Totals {
         }
     }
 
-    /// Whether every turn was answered, nobody was turned away and no session saw another.
+    /// Whether there were turns and every one was answered, nobody was turned away and no session saw another.
     pub(crate) fn passed(&self) -> bool {
-        self.failed == 0 && self.lost_users == 0 && self.verdict.cross_talk.is_empty()
+        self.answered > 0 && self.failed == 0 && self.lost_users == 0 && self.verdict.cross_talk.is_empty()
     }
 }
 
@@ -277,7 +277,8 @@ mod tests {
         assert!(report(vec![failed.clone()]).to_string().contains("FAILED"));
         assert!(turn_line(&failed).contains("FAILED no answer"));
         let lost = UserRecord { lost: Some("refused".into()), ..UserRecord::default() };
-        assert!(!Totals::of(&[], &[lost]).passed());
+        assert!(!Totals::of(&[good()], &[lost]).passed());
+        assert!(!Totals::of(&[], &[]).passed(), "nothing was measured");
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use antiphon::audio::AudioFormat;
 use anyhow::Context as _;
+use clap::ValueEnum as _;
+use clap::builder::PossibleValue;
 use futures::{TryStreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::SeedableRng as _;
@@ -14,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::args::{Args, Format};
+use crate::args::Args;
 use crate::mic::Room;
 use crate::plan::{Allotment, Planner};
 use crate::process::{Watch, find_listener};
@@ -271,10 +273,9 @@ fn mode(args: &Args) -> String {
     if args.text {
         return "typing".to_owned();
     }
-    let format = match args.format {
-        Format::Pcm => "pcm",
-        Format::Pcmu => "pcmu",
-        Format::Pcma => "pcma",
-    };
-    format!("{:?}, {format}, {} ms frames", args.turn_detection, args.frame_ms)
+    let name =
+        |value: Option<PossibleValue>| value.map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let detection = name(args.turn_detection.to_possible_value());
+    let format = name(args.format.to_possible_value());
+    format!("{detection}, {format}, {} ms frames", args.frame_ms)
 }

@@ -70,7 +70,12 @@ impl User {
     pub(crate) async fn run(mut self) -> UserRecord {
         let mut record = UserRecord { user: self.number, ..UserRecord::default() };
         let common = Arc::clone(&self.common);
-        match Line::open(&common.address, common.api_key.as_deref(), common.connect_timeout).await {
+        let mut stop = common.stop.clone();
+        let line = tokio::select! {
+            line = Line::open(&common.address, common.api_key.as_deref(), common.connect_timeout) => line,
+            () = Stop::Now.reached(&mut stop) => return record,
+        };
+        match line {
             Err(error) => record.lost = Some(format!("{error:#}")),
             Ok(line) => {
                 let mut talk = Talk::new(&self, line);

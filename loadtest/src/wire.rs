@@ -216,6 +216,23 @@ mod tests {
     }
 
     #[test]
+    fn the_server_reads_what_is_sent() {
+        use antiphon::protocol::{ClientEvent, parse_client_event};
+        for detection in [TurnDetection::ServerVad, TurnDetection::SemanticVad, TurnDetection::Manual] {
+            let wish = SessionWish { turn_detection: detection, silence_ms: Some(400), ..wish() };
+            let message = parse_client_event(&wish.update()).unwrap();
+            assert!(matches!(message.event, ClientEvent::SessionUpdate(_)), "{message:?}");
+        }
+        let typing = SessionWish { text: true, format: AudioFormat::Pcma, ..wish() };
+        let kinds =
+            ["input_audio_buffer.commit", "input_audio_buffer.clear", "response.create", "response.cancel"];
+        let events = [typing.update(), append(&[1, 2]), user_text("Hello."), truncate("item_1", 700)];
+        for event in events.into_iter().chain(kinds.map(bare)) {
+            assert!(parse_client_event(&event).is_ok(), "{event}");
+        }
+    }
+
+    #[test]
     fn audio_frames_are_json_and_their_length_is_known() {
         for length in [0, 1, 2, 3, 960] {
             let audio = vec![7; length];

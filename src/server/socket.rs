@@ -35,7 +35,7 @@ pub(super) async fn serve(websocket: WebSocket, session: OpenSession, state: Ser
         silence: ping * MISSED_PINGS,
         gone: gone.clone(),
     };
-    let writer = Writer { sink, events: session.events, ping, gone };
+    let writer = Writer { sink, events: session.events, ping, gone: gone.clone() };
     let reader = state.runtime.spawn("reader", reader.run());
     let writer = state.runtime.spawn("writer", writer.run());
     match session.task.await {
@@ -48,8 +48,11 @@ pub(super) async fn serve(websocket: WebSocket, session: OpenSession, state: Ser
             tracing::error!(session = %id, %error, "a session's task panicked; its client is told, others go on");
         }
     }
-    if writer.await.is_err() {
-        tracing::error!(session = %id, "a session's writer panicked");
+    match tokio::time::timeout(CLOSE_GRACE, writer).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(session = %id, %error, "a session's writer failed"),
+        // It is stuck on a client that does not read.
+        Err(_) => gone.cancel(),
     }
     if tokio::time::timeout(CLOSE_GRACE, reader).await.is_err() {
         tracing::debug!(session = %id, "the client did not answer the close frame");

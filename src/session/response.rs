@@ -4,6 +4,7 @@
 //! Every response that is created is also done, once; every item that is added is done. It knows no engine and
 //! no clock: `now` is given.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +20,10 @@ use super::event::{
 use super::id::{ConversationId, ItemId, ResponseId};
 use super::playback::Playback;
 use super::settings::{Modality, ResponseRequest, SessionSettings};
-use super::speech_pipeline::{ReplyEnd, ReplyEvent};
+use super::speech_pipeline::{ClauseWords, ReplyEnd, ReplyEvent};
 use crate::audio::AudioFormat;
 use crate::engine::llm::{FinishReason, ToolChoice, ToolSpec};
+use crate::engine::tts::TimedWord;
 
 /// What a response is made with: the session's settings under the request's overrides.
 #[derive(Clone, Debug)]
@@ -81,6 +83,10 @@ pub(super) struct ActiveResponse {
     message: Option<OpenMessage>,
     call: Option<OpenCall>,
     playback: Playback,
+    /// Where in the audio each clause begins that was reached so far.
+    clause_starts: Vec<u64>,
+    /// Word times of clauses that were not reached yet.
+    early_words: BTreeMap<usize, Vec<TimedWord>>,
     usage: ResponseUsage,
 }
 
@@ -89,7 +95,6 @@ struct OpenMessage {
     place: OutputPlace,
     text: String,
     timeline: Timeline,
-    clause_start: Duration,
 }
 
 #[derive(Debug)]
@@ -116,6 +121,8 @@ impl ActiveResponse {
             message: None,
             call: None,
             playback: Playback::default(),
+            clause_starts: Vec::new(),
+            early_words: BTreeMap::new(),
             usage: ResponseUsage::default(),
         };
         outbox.send(SessionEvent::Response(ResponseEvent::Created(Box::new(
@@ -129,17 +136,22 @@ impl ActiveResponse {
         &self.playback
     }
 
+    /// Takes in word times. They may come before their clause, for they do not wait for playback.
+    pub(super) fn on_words(&mut self, timed: ClauseWords) {
+        match (self.clause_starts.get(timed.clause), &mut self.message) {
+            (Some(start), Some(message)) => message.timeline.push_clause(timed.words, *start),
+            _ => {
+                self.early_words.insert(timed.clause, timed.words);
+            }
+        }
+    }
+
     /// Takes in a piece of the reply; gives the status if it was the last.
     pub(super) fn on_reply(&mut self, event: ReplyEvent, scene: &mut Scene<'_>) -> Option<ResponseStatus> {
         match event {
             ReplyEvent::Text(delta) => self.on_text(delta, scene),
             ReplyEvent::Clause(text) => self.on_clause(&text, scene),
             ReplyEvent::Audio(samples) => self.on_audio(&samples, scene),
-            ReplyEvent::Words(words) => {
-                if let Some(message) = &mut self.message {
-                    message.timeline.push_clause(words, millis(message.clause_start));
-                }
-            }
             ReplyEvent::ToolCall { call_id, name, .. } => self.open_call(call_id, name, scene),
             ReplyEvent::ToolArguments { delta, .. } => self.on_arguments(delta, scene),
             ReplyEvent::Done(end) => return Some(self.on_end(&end)),
@@ -179,9 +191,11 @@ impl ActiveResponse {
     }
 
     fn on_clause(&mut self, text: &str, scene: &mut Scene<'_>) {
-        let sent = self.playback.sent();
+        let (start, clause) = (millis(self.playback.sent()), self.clause_starts.len());
+        self.clause_starts.push(start);
+        let words = self.early_words.remove(&clause);
         let message = self.open_message(scene);
-        message.clause_start = sent;
+        message.timeline.push_clause(words.unwrap_or_default(), start);
         let delta = if message.text.is_empty() { text.to_owned() } else { format!(" {text}") };
         message.text.push_str(&delta);
         let event = ResponseEvent::TranscriptDelta(message.place.clone(), delta);
@@ -222,8 +236,7 @@ impl ActiveResponse {
             let body = ItemBody::Message { role: Role::Assistant, content: Vec::new() };
             self.add_item(&place, body, scene);
             self.emit(scene, ResponseEvent::PartAdded(place.clone(), self.settings.modality));
-            let (text, timeline, clause_start) = (String::new(), Timeline::default(), self.playback.sent());
-            self.message = Some(OpenMessage { place, text, timeline, clause_start });
+            self.message = Some(OpenMessage { place, text: String::new(), timeline: Timeline::default() });
         }
         self.message.as_mut().expect("it was opened above")
     }

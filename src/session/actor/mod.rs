@@ -28,12 +28,16 @@ use super::factory::{SessionComponents, SessionSpec};
 use super::id::{ConversationId, SessionId};
 use super::response::{ActiveResponse, Scene, Spoken};
 use super::settings::{SessionSettings, SettingsPatch, TurnDetection, TurnMode};
-use super::speech_pipeline::{Reply, ReplyEvent};
+use super::speech_pipeline::{ClauseWords, Reply, ReplyEvent};
 use super::turn::{TurnKey, TurnMachine, TurnPolicy};
+use crate::engine::EngineError;
 use turns::{Attempt, CommittedTurn};
 
 /// Commands that wait for the session's task. A reader that fills it waits, and so does its client.
 pub const COMMANDS_CAPACITY: usize = 64;
+
+/// How long the last event may wait for a client that reads slowly.
+const CLOSING_GRACE: Duration = Duration::from_secs(2);
 
 /// The actor of one session.
 #[derive(Debug)]
@@ -110,7 +114,11 @@ impl SessionActor {
             self.finish_answer().await;
         }
         self.end_response(super::event::ResponseStatus::Cancelled);
-        self.outbox.send_last(SessionEvent::Closing(reason)).await;
+        drop(commands); // a reader that waits to send must not wait for a client that does not read
+        let last = self.outbox.send_last(SessionEvent::Closing(reason));
+        if tokio::time::timeout(CLOSING_GRACE, last).await.is_err() {
+            tracing::debug!(session = %self.id, "the client did not read to the end");
+        }
         reason
     }
 
@@ -129,7 +137,7 @@ impl SessionActor {
                     None => return CloseReason::ClientGone,
                 },
                 Some(event) = self.components.transcripts.recv() => self.on_transcript(event),
-                event = next_event(&mut self.response, max_ahead) => self.on_reply(event),
+                piece = next_piece(&mut self.response, max_ahead) => self.on_piece(piece),
                 () = sleep_until(idle_at) => return CloseReason::Idle,
                 () = sleep_until(self.expires) => return CloseReason::Expired,
             }
@@ -148,7 +156,7 @@ impl SessionActor {
         let max_ahead = Duration::from_millis(self.config.playback.max_ahead_ms);
         while self.response.as_ref().is_some_and(|running| running.reply.is_some()) {
             tokio::select! {
-                event = next_event(&mut self.response, max_ahead) => self.on_reply(event),
+                piece = next_piece(&mut self.response, max_ahead) => self.on_piece(piece),
                 () = sleep_until(until) => return,
             }
         }
@@ -203,19 +211,36 @@ impl SessionActor {
     }
 }
 
-/// The next piece of the running reply, when playback has room for it. Safe to cancel.
-async fn next_event(running: &mut Option<Running>, max_ahead: Duration) -> ReplyEvent {
+/// What comes from the running reply.
+#[derive(Debug)]
+enum Piece {
+    Words(ClauseWords),
+    Event(ReplyEvent),
+}
+
+/// The next piece of the running reply: word times at once, the rest when playback has room for it. Safe to
+/// cancel.
+async fn next_piece(running: &mut Option<Running>, max_ahead: Duration) -> Piece {
     let Some(Running { response, reply: Some(reply), .. }) = running else {
         return std::future::pending().await;
     };
-    if let Some(at) = response.playback().resume_at(max_ahead, Instant::now()) {
-        sleep_until(at).await;
+    let room_at = response.playback().resume_at(max_ahead, Instant::now());
+    let events = &mut reply.events;
+    let event = async {
+        if let Some(at) = room_at {
+            sleep_until(at).await;
+        }
+        events.recv().await
+    };
+    tokio::select! {
+        biased;
+        Some(words) = reply.words.recv() => Piece::Words(words),
+        event = event => Piece::Event(event.unwrap_or_else(|| {
+            let reason = "the task that made the answer ended".to_owned();
+            let engine = "speech pipeline".to_owned();
+            ReplyEvent::Failed(EngineError::Unavailable { engine, reason }.into())
+        })),
     }
-    reply.events.recv().await.unwrap_or_else(|| {
-        let reason = "the task that made the answer ended".to_owned();
-        let engine = "speech pipeline".to_owned();
-        ReplyEvent::Failed(SessionError::Engine(crate::engine::EngineError::Unavailable { engine, reason }))
-    })
 }
 
 fn policy(settings: &SessionSettings, config: &SessionConfig) -> TurnPolicy {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Running, SessionActor};
+use super::{Piece, Running, SessionActor};
 use crate::engine::llm::{ChatMessage, ChatRole, LlmRequest};
 use crate::session::conversation::{Item, messages_of};
 use crate::session::error::{ItemEvent, SessionError};
@@ -124,7 +124,18 @@ impl SessionActor {
         messages_of(&settings.instructions, items.into_iter())
     }
 
-    pub(super) fn on_reply(&mut self, event: ReplyEvent) {
+    pub(super) fn on_piece(&mut self, piece: Piece) {
+        match piece {
+            Piece::Words(words) => {
+                if let Some(running) = &mut self.response {
+                    running.response.on_words(words);
+                }
+            }
+            Piece::Event(event) => self.on_reply(event),
+        }
+    }
+
+    fn on_reply(&mut self, event: ReplyEvent) {
         let audio = matches!(event, ReplyEvent::Audio(_));
         let Some(running) = &mut self.response else { return };
         let mut scene = Self::scene(&self.outbox, &mut self.conversation);

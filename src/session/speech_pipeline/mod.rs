@@ -8,7 +8,7 @@
 mod outbound;
 mod reply;
 
-pub use reply::{Reply, ReplyEnd, ReplyEvent, ReplyRequest, ReplyTimings, SpeechSettings};
+pub use reply::{ClauseWords, Reply, ReplyEnd, ReplyEvent, ReplyRequest, ReplyTimings, SpeechSettings};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -56,8 +56,6 @@ pub enum ReplyEvent {
     Clause(String),
     /// Audio at the rate that was asked for.
     Audio(Vec<i16>),
-    /// When the words of the last clause are heard, counted from its first sample.
-    Words(Vec<TimedWord>),
     /// A tool call begins.
     ToolCall {
         /// Its place among the calls.
@@ -106,9 +104,21 @@ pub struct ReplyTimings {
     pub first_audio: Option<Duration>,
 }
 
+/// When the words of a clause are heard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClauseWords {
+    /// Which clause of the answer, from 0.
+    pub clause: usize,
+    /// Its words, counted from its first sample.
+    pub words: Vec<TimedWord>,
+}
+
 /// An answer under way; dropping it stops it.
 #[derive(Debug)]
 pub struct Reply {
+    /// Word times. They have a way of their own, for they must be known before the audio is heard, while
+    /// `events` waits for playback.
+    pub words: mpsc::Receiver<ClauseWords>,
     /// Its events, the last being `Done` or `Failed`.
     pub events: mpsc::Receiver<ReplyEvent>,
     _guard: DropGuard,
@@ -117,7 +127,7 @@ pub struct Reply {
 /// What the second stage is given.
 enum Piece {
     Clause(String),
-    Tool(ReplyEvent),
+    Other(ReplyEvent),
     End(LlmEnd),
 }
 
@@ -160,24 +170,30 @@ impl From<EngineError> for Stop {
 
 pub(super) fn start(pipeline: &SpeechPipelineManager, request: ReplyRequest) -> Reply {
     let (sender, events) = mpsc::channel(REPLY_CAPACITY);
+    let (timed, words) = mpsc::channel(PIECES_CAPACITY);
     let (this, stop) = (pipeline.clone(), CancellationToken::new());
     let guard = stop.clone().drop_guard();
     pipeline.runtime.spawn("reply", async move {
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
-            () = run(&this, request, sender) => {}
+            () = run(&this, request, (sender, timed)) => {}
         }
     });
-    Reply { events, _guard: guard }
+    Reply { words, events, _guard: guard }
 }
 
-async fn run(pipeline: &SpeechPipelineManager, request: ReplyRequest, sender: mpsc::Sender<ReplyEvent>) {
+async fn run(
+    pipeline: &SpeechPipelineManager,
+    request: ReplyRequest,
+    (sender, words): (mpsc::Sender<ReplyEvent>, mpsc::Sender<ClauseWords>),
+) {
     let mut out = Outbound::new(sender);
     let (pieces, queue) = mpsc::channel(PIECES_CAPACITY);
     let chunker = request.speech.is_some().then(ClauseChunker::default);
     let think = think(pipeline, request.llm, chunker, pieces);
-    let speak = speak(pipeline, request.speech, queue, &mut out);
+    let speaker = Speaker { pipeline, words, clause: 0, timings: ReplyTimings::default() };
+    let speak = speaker.run(request.speech, queue, &mut out);
     // If speaking stops, thinking finds its queue closed; if thinking fails, its error is what matters.
     let (thought, spoken) = futures::join!(think, speak);
     let error = match (thought, spoken) {
@@ -232,15 +248,15 @@ fn digest(
         (LlmEvent::Text(text), Some(chunker)) => {
             (chunker.push(&text).into_iter().map(Piece::Clause).collect(), None)
         }
-        (LlmEvent::Text(text), None) => (vec![Piece::Tool(ReplyEvent::Text(text))], None),
+        (LlmEvent::Text(text), None) => (vec![Piece::Other(ReplyEvent::Text(text))], None),
         (LlmEvent::ToolCallStart { index, id, name }, chunker) => {
             // What was said before the call is spoken before it.
             let mut ready: Vec<_> = rest(chunker).collect();
-            ready.push(Piece::Tool(ReplyEvent::ToolCall { index, call_id: id, name }));
+            ready.push(Piece::Other(ReplyEvent::ToolCall { index, call_id: id, name }));
             (ready, None)
         }
         (LlmEvent::ToolCallArguments { index, delta }, _) => {
-            (vec![Piece::Tool(ReplyEvent::ToolArguments { index, delta })], None)
+            (vec![Piece::Other(ReplyEvent::ToolArguments { index, delta })], None)
         }
         (LlmEvent::Done { finish, usage }, chunker) => (rest(chunker).collect(), Some((finish, usage))),
     }
@@ -251,69 +267,72 @@ fn rest(chunker: &mut Option<ClauseChunker>) -> impl Iterator<Item = Piece> {
 }
 
 /// Second stage: speaks the clauses and passes on the rest, in order.
-async fn speak(
-    pipeline: &SpeechPipelineManager,
-    speech: Option<SpeechSettings>,
-    mut queue: mpsc::Receiver<Piece>,
-    out: &mut Outbound,
-) -> Result<(), Stop> {
-    let mut spoken = ReplyTimings::default();
-    while let Some(piece) = queue.recv().await {
-        match (piece, &speech) {
-            (Piece::Clause(text), Some(speech)) => {
-                speak_clause(pipeline, speech, text, out, &mut spoken).await?;
-            }
-            (Piece::Clause(text), None) => out.send(ReplyEvent::Text(text)).await?,
-            (Piece::Tool(event), _) => out.send(event).await?,
-            (Piece::End(end), _) => {
-                let timings = ReplyTimings {
-                    queue_tts: spoken.queue_tts,
-                    first_audio: spoken.first_audio,
-                    ..end.timings
-                };
-                let end = ReplyEnd { finish: end.finish, usage: end.usage, timings };
-                out.send(ReplyEvent::Done(end)).await?;
-            }
-        }
-    }
-    Ok(())
+struct Speaker<'a> {
+    pipeline: &'a SpeechPipelineManager,
+    words: mpsc::Sender<ClauseWords>,
+    clause: usize,
+    timings: ReplyTimings,
 }
 
-async fn speak_clause(
-    pipeline: &SpeechPipelineManager,
-    speech: &SpeechSettings,
-    text: String,
-    out: &mut Outbound,
-    timings: &mut ReplyTimings,
-) -> Result<(), Stop> {
-    let first = timings.first_audio.is_none();
-    let class = if first { WorkClass::FirstClause } else { WorkClass::Continuation };
-    let asked = Instant::now();
-    let lease = pipeline.pools.tts.lease(pipeline.lease_request(class)).await?;
-    let called = Instant::now();
-    timings.queue_tts.get_or_insert(called - asked);
-    let cancel = CancelFlag::new();
-    let _stop_engine = cancel.guard();
-    let request = TtsRequest { text: text.clone(), voice: speech.voice.clone(), speed: speech.speed };
-    let mut stream = lease.synthesize(request, cancel);
-    let mut voice = ClauseVoice { resampler: None, sample_rate: speech.sample_rate };
-    out.offer(ReplyEvent::Clause(text))?;
-    while let Some(event) = within("tts", stream.next()).await? {
-        match event? {
-            TtsEvent::Audio(chunk) => {
-                mark(&mut timings.first_audio, called, "tts_first_audio");
-                offer_audio(out, voice.push(&chunk)?)?;
-            }
-            TtsEvent::Words(words) => {
-                offer_audio(out, voice.finish())?;
-                out.offer(ReplyEvent::Words(words))?;
+impl Speaker<'_> {
+    async fn run(
+        mut self,
+        speech: Option<SpeechSettings>,
+        mut queue: mpsc::Receiver<Piece>,
+        out: &mut Outbound,
+    ) -> Result<(), Stop> {
+        while let Some(piece) = queue.recv().await {
+            match (piece, &speech) {
+                (Piece::Clause(text), Some(speech)) => self.clause(speech, text, out).await?,
+                (Piece::Clause(text), None) => out.send(ReplyEvent::Text(text)).await?,
+                (Piece::Other(event), _) => out.send(event).await?,
+                (Piece::End(end), _) => {
+                    let ReplyTimings { queue_tts, first_audio, .. } = self.timings;
+                    let timings = ReplyTimings { queue_tts, first_audio, ..end.timings };
+                    let end = ReplyEnd { finish: end.finish, usage: end.usage, timings };
+                    out.send(ReplyEvent::Done(end)).await?;
+                }
             }
         }
+        Ok(())
     }
-    drop(stream);
-    drop(lease); // given back before the wait for playback
-    out.flush().await?;
-    Ok(())
+
+    async fn clause(
+        &mut self,
+        speech: &SpeechSettings,
+        text: String,
+        out: &mut Outbound,
+    ) -> Result<(), Stop> {
+        let class = if self.clause == 0 { WorkClass::FirstClause } else { WorkClass::Continuation };
+        let asked = Instant::now();
+        let lease = self.pipeline.pools.tts.lease(self.pipeline.lease_request(class)).await?;
+        let called = Instant::now();
+        self.timings.queue_tts.get_or_insert(called - asked);
+        let cancel = CancelFlag::new();
+        let _stop_engine = cancel.guard();
+        let request = TtsRequest { text: text.clone(), voice: speech.voice.clone(), speed: speech.speed };
+        let mut stream = lease.synthesize(request, cancel);
+        let mut voice = ClauseVoice { resampler: None, sample_rate: speech.sample_rate };
+        out.offer(ReplyEvent::Clause(text))?;
+        while let Some(event) = within("tts", stream.next()).await? {
+            match event? {
+                TtsEvent::Audio(chunk) => {
+                    mark(&mut self.timings.first_audio, called, "tts_first_audio");
+                    offer_audio(out, voice.push(&chunk)?)?;
+                }
+                TtsEvent::Words(words) => {
+                    let words = ClauseWords { clause: self.clause, words };
+                    self.words.send(words).await.map_err(|_| Stop::Abandoned)?;
+                }
+            }
+        }
+        offer_audio(out, voice.finish())?;
+        drop(stream);
+        drop(lease); // given back before the wait for playback
+        self.clause += 1;
+        out.flush().await?;
+        Ok(())
+    }
 }
 
 fn offer_audio(out: &mut Outbound, samples: Vec<i16>) -> Result<(), Abandoned> {
