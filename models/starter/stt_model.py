@@ -166,10 +166,11 @@ class Attention(nn.Module):
     def forward(self, x, source=None, causal=False):
         source = x if source is None else source
         q, k, v = self._heads(self.query(x)), self._heads(self.key(source)), self._heads(self.value(source))
+        # At these lengths the plain form trains 2.5 times as fast on a CPU as the fused one.
+        scores = q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)
         if causal:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        else:  # at these lengths the plain form trains 2.5 times as fast on a CPU
-            y = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(-1) @ v
+            scores = scores + torch.full_like(scores[0, 0], -math.inf).triu(1)
+        y = scores.softmax(-1) @ v
         return self.out(y.transpose(1, 2).flatten(2))
 
 
@@ -206,7 +207,7 @@ class Encoder(nn.Module):
 
     def forward(self, mel):
         x = F.gelu(self.conv1(mel))
-        x = F.gelu(self.conv2(x)).transpose(1, 2)
+        x = F.gelu(self.conv2(x)).transpose(1, 2).contiguous()
         x = x + self.positional_embedding[: x.shape[1]].to(x.dtype)
         for block in self.blocks:
             x = block(x)

@@ -21,7 +21,7 @@ from stt_batches import Batch, Reader
 from stt_eval import Network, Score, heldout
 from stt_model import BUILD, Config, Tokenizer, Whisper, save_checkpoint
 
-WARM_UP = 200
+WARM_UP, WARM_UP_AGAIN = 200, 40  # steps, at the start and after a restart
 CTC_WEIGHT = 0.5
 
 
@@ -43,9 +43,9 @@ class Trainer:
                 matrices, lr=rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"))
         self._rate = rate
 
-    def step(self, batch: Batch, progress: float, n_steps: int) -> tuple[float, float]:
+    def step(self, batch: Batch, progress: float, warmth: float) -> tuple[float, float]:
         """One update; returns the two losses."""
-        scale = min(1.0, (n_steps + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        scale = min(1.0, warmth) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         with torch.autocast("cpu", torch.bfloat16):
             audio = self.model.encoder(batch.mel)
             logits = self.model.decoder(batch.tokens, audio)
@@ -124,12 +124,13 @@ def train(args: argparse.Namespace) -> None:
     trainer = Trainer(cfg, reader.n_phonemes, args.rate, not args.no_muon)
     run = Run(args, trainer, tokenizer)
     first = run.step
+    warm_up = WARM_UP_AGAIN if first else WARM_UP
     reader.rng = np.random.default_rng([args.seed, first])  # a resumed run reads other examples
     batches = reader.batches(trainer.model.decoder)
     recent: list[tuple[float, float]] = []
     bar = tqdm(total=args.steps, initial=first, mininterval=10)
     while (progress := run.progress()) < 1.0:
-        recent.append(trainer.step(next(batches), progress, run.step - first))
+        recent.append(trainer.step(next(batches), progress, (run.step - first + 1) / warm_up))
         run.step += 1
         bar.update()
         if run.step % 50 == 0:

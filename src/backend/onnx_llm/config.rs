@@ -1,0 +1,85 @@
+//! What can be set of an ONNX language model.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Configuration of [`OnnxLlm`](super::OnnxLlm).
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OnnxLlmConfig {
+    /// Name in logs, metrics and errors.
+    pub name: String,
+    /// Answers written at once, a token each in turn.
+    pub slots: usize,
+    /// Directory of the model as the hub lays it out: `config.json`, `tokenizer.json`, `tokenizer_config.json`,
+    /// and the graph.
+    pub model: PathBuf,
+    /// The graph within it; by default `onnx/model.onnx`, else `model.onnx`.
+    pub file: Option<PathBuf>,
+    /// The most tokens of a prompt and its answer; the model's own limit where that is less. A cache of so many
+    /// tokens is held for each answer that is being written.
+    pub max_context: usize,
+    /// The most tokens of an answer where the request does not say.
+    pub max_tokens: u32,
+    /// How tokens are chosen.
+    pub sampling: SamplingConfig,
+}
+
+impl Default for OnnxLlmConfig {
+    /// The starter model. Eight slots: on two cores the eighth answer still comes faster than it is spoken.
+    /// 4,096 tokens hold an hour of talk; 512 tokens are about three minutes of speech.
+    fn default() -> Self {
+        Self {
+            name: "onnx".into(),
+            slots: 8,
+            model: "models/starter/llm".into(),
+            file: None,
+            max_context: 4096,
+            max_tokens: 512,
+            sampling: SamplingConfig::default(),
+        }
+    }
+}
+
+/// How the next token is chosen.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SamplingConfig {
+    /// 0 takes the likeliest token always; 1 draws by the model's own probabilities.
+    pub temperature: f32,
+    /// Draws among the likeliest tokens whose probabilities add up to this, 1 among all.
+    pub top_p: f32,
+    /// Draws among so many of the likeliest tokens, 0 among all.
+    pub top_k: usize,
+    /// Makes tokens that stand in the prompt or answer less likely; 1 does not.
+    pub repetition_penalty: f32,
+}
+
+impl Default for SamplingConfig {
+    /// Greedy: the starter model's answers are facts, which chance does not make better.
+    fn default() -> Self {
+        Self { temperature: 0.0, top_p: 1.0, top_k: 0, repetition_penalty: 1.0 }
+    }
+}
+
+impl SamplingConfig {
+    /// The first value that cannot be: key, value, what would be right.
+    pub(super) fn problem(&self) -> Option<(&'static str, f32, &'static str)> {
+        let within = |value: f32, low: f32, high: f32| (low..=high).contains(&value);
+        let rules = [
+            ("temperature", self.temperature, within(self.temperature, 0.0, 5.0), "from 0 to 5"),
+            ("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "above 0, up to 1"),
+            (
+                "repetition_penalty",
+                self.repetition_penalty,
+                within(self.repetition_penalty, 0.1, 10.0),
+                "from 0.1 to 10",
+            ),
+        ];
+        rules
+            .into_iter()
+            .find(|(_, _, is_right, _)| !is_right)
+            .map(|(key, value, _, rule)| (key, value, rule))
+    }
+}

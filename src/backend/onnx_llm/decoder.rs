@@ -1,0 +1,195 @@
+//! A decoder graph with its cache, by the contract of the hub's ONNX exports: everything is found by name, and an
+//! input is fed only where the graph declares it.
+
+use std::borrow::Cow;
+
+use ort::session::{Session, SessionInputValue};
+use ort::value::{DynTensor, DynValue, Tensor, TensorElementType, ValueType};
+use serde_json::Value;
+
+const PAST: &str = "past_key_values.";
+const PRESENT: &str = "present.";
+const LOGITS: &str = "logits";
+
+/// A loaded graph.
+#[derive(Debug)]
+pub(super) struct Decoder {
+    session: Session,
+    inputs: Inputs,
+    cache: Vec<CacheSlot>,
+}
+
+/// What the model remembers of one answer so far.
+#[derive(Debug)]
+pub(super) struct Cache {
+    values: Vec<DynValue>,
+    len: usize,
+}
+
+impl Cache {
+    /// Tokens in it.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+/// Which of the optional inputs there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Inputs {
+    attention_mask: bool,
+    position_ids: bool,
+    use_cache_branch: bool,
+    num_logits_to_keep: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct CacheSlot {
+    past: String,
+    present: String,
+    shape: [i64; 4],
+    kind: TensorElementType,
+}
+
+impl Decoder {
+    /// Checks that the graph keeps the contract. `config` is the model's `config.json`, which gives the sizes
+    /// that the graph leaves open.
+    pub(super) fn new(session: Session, config: &Value) -> Result<Self, String> {
+        let mut inputs = Inputs::default();
+        let mut cache = Vec::new();
+        for input in session.inputs() {
+            match input.name() {
+                "input_ids" => {}
+                "attention_mask" => inputs.attention_mask = true,
+                "position_ids" => inputs.position_ids = true,
+                "use_cache_branch" => inputs.use_cache_branch = true,
+                "num_logits_to_keep" => inputs.num_logits_to_keep = true,
+                name if name.starts_with(PAST) => cache.push(cache_slot(name, input.dtype(), config)?),
+                name => return Err(format!("its input `{name}` is not known")),
+            }
+        }
+        if cache.is_empty() {
+            return Err("it has no cache inputs (`past_key_values.*`); export it with its cache".into());
+        }
+        let outputs: Vec<&str> = session.outputs().iter().map(|output| output.name()).collect();
+        let needed = cache.iter().map(|slot| slot.present.as_str()).chain([LOGITS]);
+        if let Some(missing) = needed.into_iter().find(|name| !outputs.contains(name)) {
+            return Err(format!("it has no output `{missing}`"));
+        }
+        let logits = session.outputs().iter().find(|output| output.name() == LOGITS);
+        match logits.and_then(|output| output.dtype().tensor_type()) {
+            Some(TensorElementType::Float32) => Ok(Self { session, inputs, cache }),
+            kind => Err(format!("its logits are {kind:?}; take an export with Float32 logits")),
+        }
+    }
+
+    /// A cache of no tokens.
+    pub(super) fn empty_cache(&self) -> Result<Cache, String> {
+        let allocator = self.session.allocator();
+        let empty = |slot: &CacheSlot| {
+            let tensor = DynTensor::new(allocator, slot.kind, slot.shape.to_vec());
+            tensor.map(|tensor| tensor.into_dyn()).map_err(|error| error.to_string())
+        };
+        Ok(Cache { values: self.cache.iter().map(empty).collect::<Result<_, _>>()?, len: 0 })
+    }
+
+    /// Appends `tokens` to the cache; the logits of what follows the last of them. After an error the cache is
+    /// of no more use.
+    pub(super) fn step(&mut self, cache: &mut Cache, tokens: &[i64]) -> Result<Vec<f32>, String> {
+        let len = cache.len + tokens.len();
+        let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
+            vec![("input_ids".into(), row(tokens.to_vec())?)];
+        if self.inputs.attention_mask {
+            inputs.push(("attention_mask".into(), row(vec![1; len])?));
+        }
+        if self.inputs.position_ids {
+            inputs.push(("position_ids".into(), row((cache.len as i64..len as i64).collect())?));
+        }
+        if self.inputs.use_cache_branch {
+            let value = Tensor::from_array(([1usize], vec![cache.len > 0])).map_err(text)?;
+            inputs.push(("use_cache_branch".into(), value.into()));
+        }
+        if self.inputs.num_logits_to_keep {
+            let value = Tensor::from_array((Vec::<i64>::new(), vec![1i64])).map_err(text)?;
+            inputs.push(("num_logits_to_keep".into(), value.into()));
+        }
+        for (slot, value) in self.cache.iter().zip(&cache.values) {
+            inputs.push((slot.past.as_str().into(), value.into()));
+        }
+        let mut outputs = self.session.run(inputs).map_err(text)?;
+        let logits = last_row(outputs.get(LOGITS).ok_or("no logits came out")?)?;
+        let present =
+            |slot: &CacheSlot| outputs.remove(&slot.present).ok_or("a part of the cache did not come out");
+        cache.values = self.cache.iter().map(present).collect::<Result<_, _>>()?;
+        cache.len = len;
+        Ok(logits)
+    }
+}
+
+fn row(values: Vec<i64>) -> Result<SessionInputValue<'static>, String> {
+    Ok(Tensor::from_array(([1, values.len()], values)).map_err(text)?.into())
+}
+
+fn last_row(logits: &DynValue) -> Result<Vec<f32>, String> {
+    let (shape, values) = logits.try_extract_tensor::<f32>().map_err(text)?;
+    let width = shape.last().and_then(|width| usize::try_from(*width).ok()).unwrap_or_default();
+    let begin = values.len().checked_sub(width).filter(|_| width > 0).ok_or("no logits came out")?;
+    Ok(values[begin..].to_vec())
+}
+
+fn cache_slot(name: &str, kind: &ValueType, config: &Value) -> Result<CacheSlot, String> {
+    let wrong = || format!("its cache input `{name}` has not the shape batch, heads, tokens, head size");
+    let (Some(shape), Some(element)) = (kind.tensor_shape(), kind.tensor_type()) else { return Err(wrong()) };
+    let &[_, heads, _, head_size] = &shape[..] else { return Err(wrong()) };
+    let number = |key: &str| config.get(key).and_then(Value::as_i64).filter(|number| *number > 0);
+    let attention_heads = number("num_attention_heads");
+    let from_config = || number("num_key_value_heads").or(attention_heads);
+    let heads = Some(heads).filter(|heads| *heads > 0).or_else(from_config).ok_or_else(wrong)?;
+    let by_heads = || Some(number("hidden_size")? / attention_heads?);
+    let head_size = Some(head_size).filter(|size| *size > 0).or_else(|| number("head_dim")).or_else(by_heads);
+    let suffix = name.strip_prefix(PAST).unwrap_or_default();
+    Ok(CacheSlot {
+        past: name.to_owned(),
+        present: format!("{PRESENT}{suffix}"),
+        shape: [1, heads, 0, head_size.ok_or_else(wrong)?],
+        kind: element,
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+fn text(error: ort::Error) -> String {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ort::value::{Shape, SymbolicDimensions};
+    use serde_json::json;
+
+    fn tensor(shape: [i64; 4]) -> ValueType {
+        let dimension_symbols = SymbolicDimensions::empty(4);
+        ValueType::Tensor { ty: TensorElementType::Float32, shape: Shape::new(shape), dimension_symbols }
+    }
+
+    #[test]
+    fn sizes_come_from_the_graph_or_else_from_the_configuration() {
+        let config = json!({ "num_attention_heads": 8, "hidden_size": 512 });
+        let table = [
+            ([-1, 2, -1, 64], json!({}), Some([1, 2, 0, 64])),
+            ([-1, -1, -1, -1], config.clone(), Some([1, 8, 0, 64])),
+            ([-1, -1, -1, -1], json!({ "num_key_value_heads": 4, "head_dim": 32 }), Some([1, 4, 0, 32])),
+            ([-1, -1, -1, 64], json!({}), None),
+        ];
+        for (shape, config, expected) in table {
+            let slot = cache_slot("past_key_values.3.value", &tensor(shape), &config);
+            assert_eq!(slot.as_ref().ok().map(|slot| slot.shape), expected, "{shape:?} {config}");
+            assert!(slot.map_or(true, |slot| slot.present == "present.3.value"));
+        }
+        let flat = ValueType::Tensor {
+            ty: TensorElementType::Float32,
+            shape: Shape::new([1, 2]),
+            dimension_symbols: SymbolicDimensions::empty(2),
+        };
+        assert!(cache_slot("past_key_values.0.key", &flat, &config).is_err());
+    }
+}

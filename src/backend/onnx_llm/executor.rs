@@ -1,0 +1,40 @@
+//! The thread that owns the model: it lets up to `slots` answers make one step each in turn, so that none waits
+//! for the whole of another.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, TryRecvError};
+
+use super::model::Model;
+use super::sequence::{Job, Sequence, Turn};
+
+/// How long the thread rests when every answer waits for its reader.
+const READER_POLL: Duration = Duration::from_millis(2);
+
+/// Takes jobs until the channel closes.
+pub(super) fn run(model: &mut Model, jobs: &Receiver<Job>) {
+    let mut sequences: Vec<Sequence> = Vec::new();
+    loop {
+        if sequences.is_empty() {
+            let Ok(job) = jobs.recv() else { return };
+            sequences.extend(Sequence::start(model, job));
+        }
+        while sequences.len() < model.config.slots {
+            match jobs.try_recv() {
+                Ok(job) => sequences.extend(Sequence::start(model, job)),
+                Err(TryRecvError::Empty) => break,
+                // The engine is being dropped: nobody reads these answers any more.
+                Err(TryRecvError::Disconnected) => return,
+            }
+        }
+        let mut has_worked = false;
+        sequences.retain_mut(|sequence| {
+            let turn = sequence.turn(model);
+            has_worked |= turn != Turn::Waits;
+            turn != Turn::Ended
+        });
+        if !has_worked && !sequences.is_empty() {
+            crossbeam_channel::never::<()>().recv_timeout(READER_POLL).ok();
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! One answer while it is written.
+
+use std::collections::VecDeque;
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::answer::{Answer, Part};
+use super::decoder::Cache;
+use super::detokenizer::Detokenizer;
+use super::model::{Model, Prompt};
+use super::sampler::Sampler;
+use crate::engine::llm::{FinishReason, LlmEvent, LlmRequest, TokenUsage};
+use crate::engine::{CancelFlag, EngineError};
+
+/// Tokens of a prompt that are read in one step, so that a long prompt does not hold up the other answers. Exports
+/// give logits for each of them, so that more would also cost memory.
+const PROMPT_CHUNK: usize = 64;
+
+/// What an answer's reader gets.
+pub(super) type Event = Result<LlmEvent, EngineError>;
+
+/// A request and where its answer goes.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) request: LlmRequest,
+    pub(super) cancel: CancelFlag,
+    pub(super) events: mpsc::Sender<Event>,
+}
+
+/// What a sequence did in its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// A step of the model.
+    Worked,
+    /// Nothing: its reader has no room.
+    Waits,
+    /// It is over.
+    Ended,
+}
+
+/// One answer while it is written.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    job: Job,
+    /// Events that had no room yet. No step is made while there are any.
+    outbox: VecDeque<Event>,
+    is_over: bool,
+    /// Tokens that the model has not read yet.
+    unread: VecDeque<i64>,
+    cache: Cache,
+    sampler: Sampler,
+    detokenizer: Detokenizer,
+    answer: Answer,
+    max_tokens: u32,
+    usage: TokenUsage,
+}
+
+impl Sequence {
+    /// Reads the request; `None` where it is refused, which its reader is told.
+    pub(super) fn start(model: &Model, job: Job) -> Option<Self> {
+        if job.cancel.is_cancelled() || job.events.is_closed() {
+            job.events.try_send(Err(EngineError::Cancelled)).ok();
+            return None;
+        }
+        let prepared = model.prompt(&job.request).and_then(|prompt| {
+            let cache = model.decoder.empty_cache().map_err(|reason| failed(model, reason))?;
+            Ok((prompt, cache))
+        });
+        match prepared {
+            Ok((prompt, cache)) => Some(Self::new(model, job, &prompt, cache)),
+            Err(error) => {
+                job.events.try_send(Err(error)).ok();
+                None
+            }
+        }
+    }
+
+    fn new(model: &Model, job: Job, prompt: &Prompt, cache: Cache) -> Self {
+        let input = u32::try_from(prompt.tokens.len()).unwrap_or(u32::MAX);
+        let mut sequence = Self {
+            job,
+            outbox: VecDeque::new(),
+            is_over: false,
+            unread: prompt.tokens.iter().map(|token| i64::from(*token)).collect(),
+            cache,
+            sampler: Sampler::new(model.config.sampling, &prompt.tokens),
+            detokenizer: Detokenizer::default(),
+            answer: Answer::default(),
+            max_tokens: prompt.max_tokens,
+            usage: TokenUsage { input, ..TokenUsage::default() },
+        };
+        if let Err(reason) = sequence.read(&prompt.begin) {
+            sequence.end(Err(failed(model, reason)));
+        }
+        sequence
+    }
+
+    /// One step, if its reader has room.
+    pub(super) fn turn(&mut self, model: &mut Model) -> Turn {
+        if self.job.events.is_closed() {
+            return Turn::Ended;
+        }
+        if self.job.cancel.is_cancelled() {
+            // No room is no loss: the reader looks at the flag too.
+            self.job.events.try_send(Err(EngineError::Cancelled)).ok();
+            return Turn::Ended;
+        }
+        if !self.send() {
+            return Turn::Waits;
+        }
+        if !self.is_over {
+            if let Err(reason) = self.step(model) {
+                let error = failed(model, reason);
+                self.end(Err(error));
+            }
+            self.send();
+        }
+        if self.is_over && self.outbox.is_empty() { Turn::Ended } else { Turn::Worked }
+    }
+
+    /// Hands over what waits; false when there was no room for all of it.
+    fn send(&mut self) -> bool {
+        while let Some(event) = self.outbox.pop_front() {
+            if let Err(TrySendError::Full(event)) = self.job.events.try_send(event) {
+                self.outbox.push_front(event);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn step(&mut self, model: &mut Model) -> Result<(), String> {
+        let chunk: Vec<i64> = self.unread.drain(..self.unread.len().min(PROMPT_CHUNK)).collect();
+        let mut logits = model.decoder.step(&mut self.cache, &chunk)?;
+        if !self.unread.is_empty() {
+            return Ok(());
+        }
+        let token = self.sampler.choose(&mut logits).ok_or("the model's probabilities are no numbers")?;
+        self.usage.output += 1;
+        if model.ends.contains(&token) {
+            return self.finish(model, FinishReason::Stop);
+        }
+        let text = self.detokenizer.push(token, &model.tokenizer)?;
+        self.read(&text)?;
+        if self.usage.output >= self.max_tokens || self.cache.len() >= model.context {
+            return self.finish(model, FinishReason::Length);
+        }
+        self.unread.push_back(i64::from(token));
+        Ok(())
+    }
+
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        for part in self.answer.push(text)? {
+            self.tell(part)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, model: &Model, reason: FinishReason) -> Result<(), String> {
+        let rest = self.detokenizer.finish(&model.tokenizer)?;
+        self.read(&rest)?;
+        for part in self.answer.finish()? {
+            self.tell(part)?;
+        }
+        let finish = if self.answer.calls() > 0 { FinishReason::ToolCalls } else { reason };
+        self.end(Ok(LlmEvent::Done { finish, usage: self.usage }));
+        Ok(())
+    }
+
+    fn tell(&mut self, part: Part) -> Result<(), String> {
+        let event = match part {
+            Part::Text(text) => LlmEvent::Text(text),
+            Part::CallArguments { index, delta } => LlmEvent::ToolCallArguments { index, delta },
+            Part::CallStart { index, name } => {
+                if !self.job.request.tools.iter().any(|tool| tool.name == name) {
+                    return Err("the model called a tool that was not offered".into());
+                }
+                let id = format!("call_{:016x}", self.sampler.number());
+                LlmEvent::ToolCallStart { index, id, name }
+            }
+        };
+        self.outbox.push_back(Ok(event));
+        Ok(())
+    }
+
+    fn end(&mut self, event: Event) {
+        self.outbox.push_back(event);
+        self.is_over = true;
+    }
+}
+
+fn failed(model: &Model, reason: String) -> EngineError {
+    EngineError::Failed { engine: model.config.name.clone(), reason }
+}

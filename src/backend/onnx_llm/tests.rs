@@ -1,0 +1,191 @@
+//! Against ONNX Runtime and the starter model.
+
+use std::path::PathBuf;
+
+use futures::{StreamExt, TryStreamExt};
+use tokio::time::{Duration, Instant, timeout};
+
+use super::*;
+use crate::engine::llm::{ChatMessage, ChatRole, FinishReason, TokenUsage, ToolChoice, ToolSpec};
+
+/// A path below the repository's root, where tests of any directory find it.
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn config() -> OnnxLlmConfig {
+    let model = root("models/starter/llm");
+    assert!(model.join("config.json").exists(), "{} is missing: run `make starter`", model.display());
+    OnnxLlmConfig { model, ..OnnxLlmConfig::default() }
+}
+
+fn load(config: &OnnxLlmConfig) -> OnnxLlm {
+    let library = root(".cache/onnxruntime/libonnxruntime.so");
+    assert!(library.exists(), "{} is missing: run `scripts/setup`", library.display());
+    OnnxLlm::load(config, &library).expect("the starter model loads")
+}
+
+fn talk(lines: &[&str]) -> LlmRequest {
+    let roles = [ChatRole::User, ChatRole::Assistant];
+    let message = |(at, text): (usize, &&str)| ChatMessage::text(roles[at % 2], *text);
+    LlmRequest {
+        messages: lines.iter().enumerate().map(message).collect(),
+        tools: [].into(),
+        tool_choice: ToolChoice::Auto,
+        max_tokens: Some(60),
+    }
+}
+
+fn weather() -> ToolSpec {
+    let parameters = serde_json::json!({
+        "type": "object", "properties": { "city": { "type": "string" } }, "required": ["city"] });
+    ToolSpec { name: "get_weather".into(), description: "Get the weather of a city.".into(), parameters }
+}
+
+/// Text, calls as name and arguments, and how it ended.
+async fn answer(
+    llm: &OnnxLlm,
+    request: LlmRequest,
+) -> (String, Vec<(String, String)>, FinishReason, TokenUsage) {
+    let events: Vec<LlmEvent> =
+        llm.generate(request, CancelFlag::new()).try_collect().await.expect("an answer");
+    let (mut text, mut calls) = (String::new(), Vec::new());
+    for event in &events {
+        match event {
+            LlmEvent::Text(piece) => text.push_str(piece),
+            LlmEvent::ToolCallStart { name, .. } => calls.push((name.clone(), String::new())),
+            LlmEvent::ToolCallArguments { index, delta } => calls[*index].1.push_str(delta),
+            LlmEvent::Done { finish, usage } => return (text, calls, *finish, *usage),
+        }
+    }
+    panic!("the last event is Done: {events:?}");
+}
+
+#[tokio::test]
+async fn it_answers_and_remembers() {
+    let llm = load(&config());
+    let (text, calls, finish, usage) = answer(&llm, talk(&["Hello."])).await;
+    assert!(text.len() > 3 && calls.is_empty() && !text.contains("<|"), "{text}");
+    assert_eq!(text.trim(), text);
+    assert_eq!(finish, FinishReason::Stop);
+    assert!(usage.input > 3 && usage.output > 2, "{usage:?}");
+    let lines = ["My name is Clara.", "Nice to meet you, Clara.", "What is my name?"];
+    let (text, ..) = answer(&llm, talk(&lines)).await;
+    assert!(text.contains("Clara"), "{text}");
+}
+
+#[tokio::test]
+async fn answers_in_turn_are_the_answers_alone() {
+    let llm = load(&config());
+    let names = ["Clara", "Peter", "Anna", "David", "Maria", "Tom"];
+    let request = |name: &str| {
+        talk(&[&format!("My name is {name}."), &format!("Nice to meet you, {name}."), "What is my name?"])
+    };
+    let mut alone = Vec::new();
+    for name in names {
+        alone.push(answer(&llm, request(name)).await.0);
+    }
+    // More calls than slots, all at once.
+    let calls = (0..18).map(|n| answer(&llm, request(names[n % names.len()])));
+    for (n, (text, ..)) in futures::future::join_all(calls).await.into_iter().enumerate() {
+        assert_eq!(text, alone[n % names.len()], "call {n}");
+    }
+}
+
+#[tokio::test]
+async fn it_calls_the_tool_that_it_must() {
+    let llm = load(&config());
+    let ask = |choice: ToolChoice| LlmRequest {
+        tools: [weather()].into(),
+        tool_choice: choice,
+        ..talk(&["What is the weather in Oslo?"])
+    };
+    for choice in [ToolChoice::Auto, ToolChoice::Required, ToolChoice::Function("get_weather".into())] {
+        let (_, calls, finish, _) = answer(&llm, ask(choice.clone())).await;
+        assert_eq!(finish, FinishReason::ToolCalls, "{choice:?}");
+        let [(name, arguments)] = calls.as_slice() else { panic!("{choice:?}: {calls:?}") };
+        let arguments: serde_json::Value = serde_json::from_str(arguments).expect("JSON");
+        assert_eq!((name.as_str(), arguments["city"].as_str()), ("get_weather", Some("Oslo")), "{choice:?}");
+    }
+    let (text, calls, ..) = answer(&llm, ask(ToolChoice::None)).await;
+    assert!(calls.is_empty() && !text.is_empty());
+    let unknown = llm.generate(ask(ToolChoice::Function("other".into())), CancelFlag::new()).next().await;
+    assert!(matches!(unknown, Some(Err(EngineError::BadRequest { .. }))), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn limits_hold() {
+    let llm = load(&config());
+    let (_, _, finish, usage) =
+        answer(&llm, LlmRequest { max_tokens: Some(2), ..talk(&["Tell me a story."]) }).await;
+    assert_eq!((finish, usage.output), (FinishReason::Length, 2));
+    // Far more than the context holds: the oldest turns go.
+    let mut lines = vec!["My name is Peter.", "Nice to meet you, Peter."];
+    lines.extend(["How are you today?", "I am fine, thank you."].repeat(200));
+    lines.extend(["My name is Clara.", "Nice to meet you, Clara.", "What is my name?"]);
+    let (text, _, _, usage) = answer(&llm, talk(&lines)).await;
+    assert!(text.contains("Clara"), "{text}");
+    assert!((1500..=2048).contains(&usage.input), "{usage:?}");
+    let endless = "word ".repeat(5000);
+    let refused = llm.generate(talk(&[&endless]), CancelFlag::new()).next().await;
+    assert!(matches!(refused, Some(Err(EngineError::BadRequest { .. }))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_or_goes_holds_nobody_up() {
+    let llm = load(&OnnxLlmConfig { slots: 2, ..config() });
+    let stalled = llm.generate(talk(&["Tell me a story."]), CancelFlag::new());
+    let gone = llm.generate(talk(&["Tell me a story."]), CancelFlag::new());
+    drop(gone);
+    for _ in 0..3 {
+        let next = answer(&llm, talk(&["Hello."]));
+        assert!(timeout(Duration::from_secs(20), next).await.is_ok());
+    }
+    let events: Vec<LlmEvent> = stalled.try_collect().await.expect("it was only waiting");
+    assert!(matches!(events.last(), Some(LlmEvent::Done { .. })));
+}
+
+#[tokio::test]
+async fn cancelling_ends_it_and_frees_its_slot() {
+    let llm = load(&OnnxLlmConfig { slots: 1, ..config() });
+    let flag = CancelFlag::new();
+    let mut stream = llm.generate(talk(&["Tell me a story."]), flag.clone());
+    assert!(matches!(stream.next().await, Some(Ok(LlmEvent::Text(_)))));
+    let begin = Instant::now();
+    flag.cancel();
+    let mut last = None;
+    while let Some(event) = stream.next().await {
+        last = Some(event);
+    }
+    assert_eq!(last, Some(Err(EngineError::Cancelled)));
+    assert!(begin.elapsed() < Duration::from_millis(500));
+    assert!(timeout(Duration::from_secs(20), answer(&llm, talk(&["Hello."]))).await.is_ok());
+}
+
+#[test]
+fn missing_and_broken_parts_say_what_to_do() {
+    let library = root(".cache/onnxruntime/libonnxruntime.so");
+    let told = |config: &OnnxLlmConfig, library: &Path| {
+        OnnxLlm::load(config, library).expect_err("broken").to_string()
+    };
+    let error = told(&config(), Path::new("/nowhere/libonnxruntime.so"));
+    assert!(error.contains("/nowhere/libonnxruntime.so") && error.contains("scripts/setup"), "{error}");
+    let missing = OnnxLlmConfig { model: "/nowhere/llm".into(), ..OnnxLlmConfig::default() };
+    let error = told(&missing, &library);
+    assert!(error.contains("/nowhere/llm/config.json") && error.contains("make starter"), "{error}");
+    let hot = SamplingConfig { temperature: -1.0, ..SamplingConfig::default() };
+    let error = told(&OnnxLlmConfig { sampling: hot, ..config() }, &library);
+    assert!(error.contains("temperature = -1"), "{error}");
+
+    let directory = tempfile::tempdir().expect("a directory");
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(config().model.join(name), directory.path().join(name)).expect("copied");
+    }
+    let model = OnnxLlmConfig { model: directory.path().to_owned(), ..OnnxLlmConfig::default() };
+    assert!(told(&model, &library).contains("onnx/model.onnx"));
+    std::fs::write(directory.path().join("model.onnx"), b"not a graph").expect("written");
+    let error = told(&model, &library);
+    assert!(error.contains("model.onnx") && error.contains("make starter"), "{error}");
+    std::fs::write(directory.path().join("tokenizer.json"), b"{}").expect("written");
+    assert!(told(&model, &library).contains("tokenizer.json"));
+}
