@@ -157,6 +157,18 @@ export class Conversation extends EventTarget {
     }
   }
 
+  // The server has cut its own record; the page shows what is in it.
+  onTruncated({ item_id: item }) {
+    this.sendQuietly({ type: "conversation.item.retrieve", item_id: item });
+  }
+
+  onRetrieved({ item }) {
+    const text = item.content?.[0]?.transcript;
+    if (typeof text === "string") {
+      this.transcript.find(item.id)?.correct?.(text);
+    }
+  }
+
   onResponseDone({ response }) {
     this.active.delete(response.id);
     const cancelled = this.dropped.delete(response.id) || response.status === "cancelled";
@@ -229,6 +241,8 @@ const HANDLERS = {
   "input_audio_buffer.speech_started": on.onSpeechStarted,
   "input_audio_buffer.speech_stopped": on.onSpeechStopped,
   "conversation.item.added": on.onItemAdded,
+  "conversation.item.truncated": on.onTruncated,
+  "conversation.item.retrieved": on.onRetrieved,
   "conversation.item.input_audio_transcription.delta": on.onTranscriptDelta,
   "conversation.item.input_audio_transcription.completed": on.onTranscript,
   "conversation.item.input_audio_transcription.failed": on.onTranscript,

@@ -1,7 +1,7 @@
 // The written side of the conversation. The user's words appear as they are recognised, the assistant's as they
 // are heard; what was interrupted ends with a mark.
 
-const SECONDS_A_LETTER = 0.062; // of speech, where the server sends no word times
+const SECONDS_A_LETTER = 0.054; // of speech, where the server sends no word times
 
 function element(tag, className, text = "") {
   const node = document.createElement(tag);
@@ -71,11 +71,22 @@ class AssistantTurn extends Turn {
       return;
     }
     this.reveal(heard);
-    this.waiting = [];
     this.node.dataset.state = "cut";
+    this.showCut(this.words.textContent);
+  }
+
+  /** What the server holds to have been heard: it knows the time of every word. */
+  correct(text) {
+    if (this.node.dataset.state === "cut") {
+      this.showCut(text);
+    }
+  }
+
+  showCut(text) {
+    this.waiting = [];
     const mark = element("span", "cut", "—");
     mark.setAttribute("aria-hidden", "true");
-    this.words.append(mark, element("span", "unseen", " (interrupted)"));
+    this.words.replaceChildren(text.trimEnd(), mark, element("span", "unseen", " (interrupted)"));
   }
 }
 
