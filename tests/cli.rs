@@ -114,7 +114,7 @@ fn a_server_says_where_it_listens_and_ends_well_on_sigterm() {
     let mut line = String::new();
     let stdout = server.stdout.take().expect("piped");
     BufReader::new(stdout).read_line(&mut line).expect("it prints a line");
-    assert!(line.starts_with("Antiphon listens on http://127.0.0.1:"), "{line}");
+    assert!(line.starts_with("Antiphon is ready: http://127.0.0.1:"), "{line}");
     let kill = Command::new("kill").args(["-TERM", &server.id().to_string()]).status();
     assert!(kill.expect("kill is everywhere").success());
     assert_eq!(server.wait().expect("it was started").code(), Some(0));

@@ -19,11 +19,15 @@ fn respond() -> Action {
 
 #[tokio::test(start_paused = true)]
 async fn a_spoken_turn_has_the_chain_of_the_protocol() {
-    let stage = Stage::new(ScriptedStt::saying(40, "My name is Anna."), ScriptedLlm::saying(30, "Hello, Anna."));
+    let stage =
+        Stage::new(ScriptedStt::saying(40, "My name is Anna."), ScriptedLlm::saying(30, "Hello, Anna."));
     let mut client = stage.open();
     client.say(800).await;
     let view = client.response_done().await;
-    assert_eq!((view.status.clone(), spoken_text(&view).as_str()), (ResponseStatus::Completed, "Hello, Anna."));
+    assert_eq!(
+        (view.status.clone(), spoken_text(&view).as_str()),
+        (ResponseStatus::Completed, "Hello, Anna.")
+    );
     let chain = [
         "session.created",
         "speech_started",
@@ -454,7 +458,10 @@ async fn at_shutdown_the_answer_that_runs_is_finished() {
     let runtime = stage.runtime.clone();
     let drained = tokio::join!(runtime.drain(Duration::from_secs(20)), async {
         let view = client.response_done().await;
-        assert_eq!((view.status.clone(), spoken_text(&view).as_str()), (ResponseStatus::Completed, "One last thing."));
+        assert_eq!(
+            (view.status.clone(), spoken_text(&view).as_str()),
+            (ResponseStatus::Completed, "One last thing.")
+        );
         assert_eq!(closing(&mut client).await, CloseReason::Shutdown);
     });
     drained.0.expect("every task ended");

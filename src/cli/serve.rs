@@ -33,7 +33,7 @@ pub(super) fn run(args: ConfigArgs) -> ExitCode {
 async fn serve(config: Config) -> Result<(), String> {
     let mut signals = Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let server = Server::start(config).await.map_err(|error| error.to_string())?;
-    output::show(&format!("Antiphon listens on http://{}  (Ctrl-C stops it)\n", server.address()));
+    output::show(&format!("Antiphon is ready: http://{}  (Ctrl-C stops it)\n", server.address()));
     signals.next().await;
     output::show("Stopping; running turns may finish. Once more stops at once.\n");
     tokio::select! {

@@ -23,7 +23,7 @@ pub(super) fn decode<T: DeserializeOwned + Default>(
                 problems.extend(unknown.iter().map(|(node, error)| error.describe(node)));
                 return (value, tree);
             }
-            Err(failure) => failure,
+            Err(failure) => *failure,
         };
         for (node, error) in narrow_down::<T>(&tree, failure) {
             if !is_consequence(&node, &error, &removed) {
@@ -48,7 +48,7 @@ fn narrow_down<T: DeserializeOwned>(tree: &Node, (node, error): Failure) -> Vec<
             &node.key,
             Value::Table(kept.map(|(name, node)| (name.clone(), node.clone())).collect()),
         );
-        read::<T>(&tree).err().filter(|(failed, _)| failed.key == node.key).map(|(_, error)| error)
+        read::<T>(&tree).err().filter(|failure| failure.0.key == node.key).map(|failure| failure.1)
     };
     let tag = match try_with(&[]) {
         Some(Error::Missing(tag)) => tag,

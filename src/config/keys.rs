@@ -129,6 +129,16 @@ pub(super) const KEYS: &[Key] = &[
     key("engines.stt[*].name", ENGINE_NAME, Text("text", check::not_empty)),
     key("engines.stt[*].slots", "Utterances transcribed at once: a thread and a state each", SLOTS),
     key("engines.stt[*].model", "A ggml Whisper model", Any("a path")),
+    key(
+        "engines.stt[*].language",
+        "Language of requests that name none",
+        Any("an ISO 639-1 code that the model knows"),
+    ),
+    key(
+        "engines.stt[*].audio_ctx_margin",
+        "Encoder positions of 20 ms beyond the audio; more is steadier and slower",
+        Between(0.0, 1_500.0),
+    ),
     key("engines.llm[*].kind", "Language model: what it runs on", OneOf(&["onnx", "scripted"])),
     key("engines.llm[*].name", ENGINE_NAME, Text("text", check::not_empty)),
     key("engines.llm[*].slots", "Answers written at once", SLOTS),

@@ -13,13 +13,13 @@ use super::tree::{Node, Value};
 pub(super) type Failure = (Node, Error);
 
 /// Reads the whole tree once. Returns the value and what no struct knows, or the innermost value that failed.
-pub(super) fn read<T: DeserializeOwned>(tree: &Node) -> Result<(T, Vec<Failure>), Failure> {
+pub(super) fn read<T: DeserializeOwned>(tree: &Node) -> Result<(T, Vec<Failure>), Box<Failure>> {
     let log = RefCell::new(Log::default());
     let outcome = T::deserialize(Reader { node: tree, log: &log });
     let log = log.into_inner();
     match outcome {
         Ok(value) => Ok((value, log.unknown)),
-        Err(error) => Err(log.failure.unwrap_or_else(|| (tree.clone(), error))),
+        Err(error) => Err(Box::new(log.failure.unwrap_or_else(|| (tree.clone(), error)))),
     }
 }
 

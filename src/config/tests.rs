@@ -72,76 +72,75 @@ fn text_of_variables_takes_the_type_that_the_key_wants() {
     assert_eq!(config.server.auth.keys[0].role, crate::server::KeyRole::Admin);
 }
 
+/// A file, and the one problem that is told of it.
+const CASES: &[(&str, &str)] = &[
+    (
+        "[server]\nmax_sesions = 5",
+        "antiphon.toml:2: `server.max_sesions` = 5: no such key; did you mean `max_sessions`?",
+    ),
+    ("[servre]\nbind = \"x\"", "antiphon.toml:1: `servre`: no such key; did you mean `server`?"),
+    (
+        "max_sessions = 5",
+        "antiphon.toml:1: `max_sessions` = 5: no such key; did you mean `server.max_sessions`?",
+    ),
+    ("preset = \"cqu\"", "antiphon.toml:1: `preset` = \"cqu\": `cqu` is not a choice; did you mean `cpu`?"),
+    (
+        "[server]\nmax_sessions = \"many\"",
+        "antiphon.toml:2: `server.max_sessions` = \"many\": wrong type; write a whole number, 0 or more",
+    ),
+    (
+        "[server]\nmax_sessions = -3",
+        "antiphon.toml:2: `server.max_sessions` = -3: wrong type; write a whole number, 0 or more",
+    ),
+    (
+        "[server]\nmax_sessions = 0",
+        "antiphon.toml:2: `server.max_sessions` = 0: out of range; allowed are 1 to 100000, the nearest is 1",
+    ),
+    (
+        "[server]\nbind = \"localhost\"",
+        "antiphon.toml:2: `server.bind` = \"localhost\": invalid socket address syntax; \
+             write address:port; beyond loopback only with API keys",
+    ),
+    ("server = 5", "antiphon.toml:1: `server` = 5: wrong type; write a section with keys"),
+    (
+        "[session.endpointing]\nspeculate = 1",
+        "antiphon.toml:2: `session.endpointing.speculate` = 1: wrong type; write true or false",
+    ),
+    (
+        "[session.endpointing]\nincomplete_ms = 300",
+        "antiphon.toml:2: `session.endpointing.incomplete_ms` = 300: less than unsure_ms; write 500 or more",
+    ),
+    (
+        "[[server.auth.keys]]\nname = \"a\"\nsha256 = \"sk-secret\"",
+        "antiphon.toml:3: `server.auth.keys[0].sha256`: is no SHA-256: it has 9 characters; \
+             put the hash there, not the key; write 64 hexadecimal digits",
+    ),
+    (
+        "[[engines.tts]]\nkind = \"espeak\"\nlangauge = \"de\"",
+        "antiphon.toml:3: `engines.tts[0].langauge` = \"de\": no such key; did you mean `language`?",
+    ),
+    (
+        "[[engines.stt]]\nkind = \"whispr\"\nslots = \"two\"",
+        "antiphon.toml:2: `engines.stt[0].kind` = \"whispr\": `whispr` is not a choice; did you mean `whisper`?",
+    ),
+    (
+        "[[engines.stt]]\nslots = 2",
+        "antiphon.toml:1: `engines.stt[0]`: `kind` is missing; add `kind = ...` here",
+    ),
+    (
+        "[[engines.llm]]\nkind = \"onnx\"\nslots = 0",
+        "antiphon.toml:3: `engines.llm[0].slots` = 0: out of range; allowed are 1 to 256, the nearest is 1",
+    ),
+    (
+        "[[server.auth.keys]]\nname = \"a\"",
+        "antiphon.toml:1: `server.auth.keys[0]`: `sha256` is missing; add `sha256 = ...` here",
+    ),
+];
+
 #[test]
 fn each_problem_says_where_what_and_what_to_write() {
-    let cases = [
-        (
-            "[server]\nmax_sesions = 5",
-            "antiphon.toml:2: `server.max_sesions` = 5: no such key; did you mean `max_sessions`?",
-        ),
-        ("[servre]\nbind = \"x\"", "antiphon.toml:1: `servre`: no such key; did you mean `server`?"),
-        (
-            "max_sessions = 5",
-            "antiphon.toml:1: `max_sessions` = 5: no such key; did you mean `server.max_sessions`?",
-        ),
-        (
-            "preset = \"cqu\"",
-            "antiphon.toml:1: `preset` = \"cqu\": `cqu` is not a choice; did you mean `cpu`?",
-        ),
-        (
-            "[server]\nmax_sessions = \"many\"",
-            "antiphon.toml:2: `server.max_sessions` = \"many\": wrong type; write a whole number, 0 or more",
-        ),
-        (
-            "[server]\nmax_sessions = -3",
-            "antiphon.toml:2: `server.max_sessions` = -3: wrong type; write a whole number, 0 or more",
-        ),
-        (
-            "[server]\nmax_sessions = 0",
-            "antiphon.toml:2: `server.max_sessions` = 0: out of range; allowed are 1 to 100000, the nearest is 1",
-        ),
-        (
-            "[server]\nbind = \"localhost\"",
-            "antiphon.toml:2: `server.bind` = \"localhost\": invalid socket address syntax; \
-             write address:port; beyond loopback only with API keys",
-        ),
-        ("server = 5", "antiphon.toml:1: `server` = 5: wrong type; write a section with keys"),
-        (
-            "[session.endpointing]\nspeculate = 1",
-            "antiphon.toml:2: `session.endpointing.speculate` = 1: wrong type; write true or false",
-        ),
-        (
-            "[session.endpointing]\nincomplete_ms = 300",
-            "antiphon.toml:2: `session.endpointing.incomplete_ms` = 300: less than unsure_ms; write 500 or more",
-        ),
-        (
-            "[[server.auth.keys]]\nname = \"a\"\nsha256 = \"sk-secret\"",
-            "antiphon.toml:3: `server.auth.keys[0].sha256`: is no SHA-256: it has 9 characters; \
-             put the hash there, not the key; write 64 hexadecimal digits",
-        ),
-        (
-            "[[engines.tts]]\nkind = \"espeak\"\nlangauge = \"de\"",
-            "antiphon.toml:3: `engines.tts[0].langauge` = \"de\": no such key; did you mean `language`?",
-        ),
-        (
-            "[[engines.stt]]\nkind = \"whispr\"\nslots = \"two\"",
-            "antiphon.toml:2: `engines.stt[0].kind` = \"whispr\": `whispr` is not a choice; did you mean `whisper`?",
-        ),
-        (
-            "[[engines.stt]]\nslots = 2",
-            "antiphon.toml:1: `engines.stt[0]`: `kind` is missing; add `kind = ...` here",
-        ),
-        (
-            "[[engines.llm]]\nkind = \"onnx\"\nslots = 0",
-            "antiphon.toml:3: `engines.llm[0].slots` = 0: out of range; allowed are 1 to 256, the nearest is 1",
-        ),
-        (
-            "[[server.auth.keys]]\nname = \"a\"",
-            "antiphon.toml:1: `server.auth.keys[0]`: `sha256` is missing; add `sha256 = ...` here",
-        ),
-    ];
-    for (text, expected) in cases {
-        assert_eq!(problems(&from_file(text)), [expected], "{text}");
+    for (text, expected) in CASES {
+        assert_eq!(problems(&from_file(text)), [*expected], "{text}");
     }
 }
 

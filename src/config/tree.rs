@@ -10,8 +10,6 @@ use std::sync::Arc;
 pub enum Origin {
     /// Nowhere: it is the default.
     Default,
-    /// The preset of this name.
-    Preset(&'static str),
     /// A configuration file.
     File {
         /// Path as given.
@@ -29,7 +27,7 @@ impl Origin {
     /// Where it stands among origins: as people read, file by line, then variables, then flags.
     pub(super) fn rank(&self) -> (u8, usize) {
         match self {
-            Self::Default | Self::Preset(_) => (0, 0),
+            Self::Default => (0, 0),
             Self::File { line, .. } => (1, *line),
             Self::Env(_) => (2, 0),
             Self::Flag(_) => (3, 0),
@@ -41,7 +39,6 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::Preset(name) => write!(f, "preset {name}"),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Env(name) | Self::Flag(name) => f.write_str(name),
         }

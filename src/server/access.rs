@@ -1,11 +1,48 @@
-//! Who may open a session: the origin of a web page, and the error shape of refusals.
+//! Who may come in: API keys, the origin of a web page, and the error shape of refusals.
 
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use super::config::ServerConfig;
+use crate::session::Owner;
+
+/// Whose the sessions of a server without keys are: it serves this machine alone.
+const LOCAL_OWNER: &str = "local";
+/// How browsers, which cannot set headers, carry a key: as a subprotocol with this prefix.
+const KEY_SUBPROTOCOL: &str = "openai-insecure-api-key.";
+
+/// Who asks, by the API key; a refusal says how to send one.
+pub(super) fn authenticate(headers: &HeaderMap, config: &ServerConfig) -> Result<Owner, Box<Response>> {
+    if config.auth.keys.is_empty() {
+        return Ok(Owner(LOCAL_OWNER.into()));
+    }
+    let refuse =
+        |message: &str| Err(Box::new(api_error(StatusCode::UNAUTHORIZED, "invalid_api_key", message)));
+    let Some(key) = bearer(headers).or_else(|| subprotocol_key(headers)) else {
+        return refuse("No API key was given. Send it as 'Authorization: Bearer KEY'.");
+    };
+    let hash = Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    // The hashes are compared, not the keys, so that the time it takes tells nothing of a key.
+    match config.auth.keys.iter().find(|known| known.sha256.eq_ignore_ascii_case(&hash)) {
+        Some(known) => Ok(Owner(known.name.as_str().into())),
+        None => {
+            refuse("The API key is not known here. Ask the operator, who lists keys in server.auth.keys.")
+        }
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
+}
+
+fn subprotocol_key(headers: &HeaderMap) -> Option<&str> {
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let mut names = offered.filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(','));
+    names.find_map(|name| name.trim().strip_prefix(KEY_SUBPROTOCOL))
+}
 
 /// Whether a request comes from where it may. Programs send no origin; a page is allowed from the server's own
 /// address and from those configured, so that no foreign page in the same browser can open sessions.
@@ -31,6 +68,30 @@ mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
+    use crate::server::config::{AuthConfig, KeyConfig, KeyRole};
+
+    #[test]
+    fn keys_come_as_bearer_or_subprotocol() {
+        // printf secret | sha256sum
+        let sha256 = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b".to_owned();
+        let key = KeyConfig { name: "anna".to_owned(), sha256, role: KeyRole::User };
+        let config = ServerConfig { auth: AuthConfig { keys: vec![key] }, ..ServerConfig::default() };
+        let bearer = header::AUTHORIZATION;
+        let protocol = header::SEC_WEBSOCKET_PROTOCOL;
+        for (name, value, known) in [
+            (&bearer, "Bearer secret", true),
+            (&bearer, "Bearer guess", false),
+            (&bearer, "secret", false),
+            (&protocol, "realtime, openai-insecure-api-key.secret", true),
+            (&protocol, "realtime", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            let owner = authenticate(&headers, &config).ok().map(|owner| owner.0.to_string());
+            assert_eq!(owner.as_deref(), known.then_some("anna"), "{name}: {value}");
+        }
+        assert!(authenticate(&HeaderMap::new(), &ServerConfig::default()).is_ok(), "no keys, no check");
+    }
 
     #[test]
     fn pages_of_other_origins_are_refused() {

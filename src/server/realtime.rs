@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::access::{api_error, origin_allowed};
+use super::access::{api_error, authenticate, origin_allowed};
 use super::router::ServerState;
 use super::socket;
 use crate::session::Owner;
@@ -33,9 +33,10 @@ pub(super) async fn upgrade(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    if let Err(refusal) = check(&state, &query, &headers) {
-        return *refusal;
-    }
+    let owner = match check(&state, &query, &headers) {
+        Ok(owner) => owner,
+        Err(refusal) => return *refusal,
+    };
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
         Err(rejection) => {
@@ -47,7 +48,7 @@ pub(super) async fn upgrade(
         model: query.model.unwrap_or_else(|| state.session_defaults.model.clone()),
         ..(*state.session_defaults).clone()
     };
-    let session = match state.sessions.open(&Owner("local".into()), settings) {
+    let session = match state.sessions.open(&owner, settings) {
         Ok(session) => session,
         Err(error) => return refused(&error),
     };
@@ -60,7 +61,7 @@ pub(super) async fn upgrade(
         .on_upgrade(move |websocket| socket::serve(websocket, session, state))
 }
 
-fn check(state: &ServerState, query: &RealtimeQuery, headers: &HeaderMap) -> Result<(), Box<Response>> {
+fn check(state: &ServerState, query: &RealtimeQuery, headers: &HeaderMap) -> Result<Owner, Box<Response>> {
     let refuse = |status, code, message: &str| Err(Box::new(api_error(status, code, message)));
     if !origin_allowed(headers, &state.config) {
         let message = "Pages of this origin may not open sessions. Add it to server.allowed_origins.";
@@ -78,7 +79,7 @@ fn check(state: &ServerState, query: &RealtimeQuery, headers: &HeaderMap) -> Res
     if !state.is_ready() {
         return Err(Box::new(unavailable("The server is not ready for sessions.")));
     }
-    Ok(())
+    authenticate(headers, &state.config)
 }
 
 fn refused(error: &OpenError) -> Response {

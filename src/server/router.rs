@@ -75,10 +75,7 @@ impl ServerState {
 /// All routes.
 pub fn router(state: ServerState) -> Router {
     let header = |name: &'static str, value: &'static str| {
-        SetResponseHeaderLayer::if_not_present(
-            HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        )
+        SetResponseHeaderLayer::if_not_present(HeaderName::from_static(name), HeaderValue::from_static(value))
     };
     Router::new()
         .route("/v1/realtime", get(realtime::upgrade))

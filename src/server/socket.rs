@@ -189,7 +189,8 @@ fn text_frame(event: SessionEvent) -> Option<Message> {
     }
     match message.to_json() {
         Ok(json) => {
-            metrics::counter!(names::WEBSOCKET_BYTES_TOTAL, "direction" => "out").increment(json.len() as u64);
+            metrics::counter!(names::WEBSOCKET_BYTES_TOTAL, "direction" => "out")
+                .increment(json.len() as u64);
             Some(Message::Text(json.into()))
         }
         Err(error) => {

@@ -5,13 +5,13 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::access::api_error;
+use super::access::{api_error, authenticate};
 use super::router::ServerState;
 use crate::audio::wav::encode_wav;
 use crate::audio::{AudioFormat, Resampler};
@@ -55,8 +55,12 @@ const fn normal_speed() -> f32 {
 /// Speaks a text.
 pub(super) async fn speech(
     State(state): State<ServerState>,
+    headers: HeaderMap,
     body: Result<Json<SpeechRequest>, JsonRejection>,
 ) -> Response {
+    if let Err(refusal) = authenticate(&headers, &state.config) {
+        return *refusal;
+    }
     let request = match body {
         Ok(Json(request)) => request,
         Err(error) => return api_error(StatusCode::BAD_REQUEST, "invalid_request", &error.body_text()),

@@ -24,7 +24,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct TelemetryConfig {
-    /// Which log lines are written, in `tracing` filter syntax: `info`, or `warn,antiphon::pool=debug`.
+    /// Which log lines are written; whisper.cpp tells its model's every dimension at `info`. In `tracing` filter syntax: `info`, or `warn,antiphon::pool=debug`.
     pub log: String,
     /// How a log line looks.
     pub log_format: LogFormat,
@@ -32,7 +32,7 @@ pub struct TelemetryConfig {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { log: "info".to_owned(), log_format: LogFormat::Text }
+        Self { log: "info,whisper_rs=warn".to_owned(), log_format: LogFormat::Text }
     }
 }
 

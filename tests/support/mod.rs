@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon::audio::AudioFormat;
-use antiphon::backend::scripted::{
-    ScriptedLlm, ScriptedStt, ScriptedTts, ScriptedVad, ScriptedVadConfig,
-};
+use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt, ScriptedTts, ScriptedVad, ScriptedVadConfig};
 use antiphon::engine::llm::{LlmEngine, ToolChoice};
 use antiphon::engine::stt::SttEngine;
 use antiphon::engine::tts::TtsEngine;
@@ -107,8 +105,17 @@ impl Client {
     /// Sends `ms` of a loud tone, or of silence, in chunks of 20 ms at the pace of a microphone.
     pub(crate) async fn sound(&self, loud: bool, ms: usize) {
         for _ in 0..ms / 20 {
-            let samples: Vec<i16> =
-                (0..480).map(|at| if loud && (at / 20) % 2 == 0 { 8_000 } else if loud { -8_000 } else { 0 }).collect();
+            let samples: Vec<i16> = (0..480)
+                .map(|at| {
+                    if loud && (at / 20) % 2 == 0 {
+                        8_000
+                    } else if loud {
+                        -8_000
+                    } else {
+                        0
+                    }
+                })
+                .collect();
             self.send(Action::AppendAudio(AudioFormat::Pcm16.encode(&samples))).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

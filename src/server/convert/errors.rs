@@ -48,9 +48,7 @@ fn classify(error: &SessionError) -> (ErrorType, ErrorCode, Option<&str>) {
         SessionError::NotTruncatable { .. } => {
             (Invalid, ErrorCode::other("item_truncate_invalid_item_id"), Some("item_id"))
         }
-        SessionError::TruncatePastEnd { .. } => {
-            (Invalid, ErrorCode::INVALID_VALUE, Some("audio_end_ms"))
-        }
+        SessionError::TruncatePastEnd { .. } => (Invalid, ErrorCode::INVALID_VALUE, Some("audio_end_ms")),
         SessionError::ResponseActive { .. } => {
             (Invalid, ErrorCode::CONVERSATION_ALREADY_HAS_ACTIVE_RESPONSE, None)
         }

@@ -46,9 +46,8 @@ pub(super) fn response_input(wire: protocol::InputItem) -> Result<ResponseInput,
 }
 
 fn content(part: ContentPart, role: protocol::Role, path: &str) -> Result<Content, ProtocolError> {
-    let reject = |message: String| {
-        Err(ProtocolError::at(format!("{path}.type"), ErrorCode::INVALID_VALUE, message))
-    };
+    let reject =
+        |message: String| Err(ProtocolError::at(format!("{path}.type"), ErrorCode::INVALID_VALUE, message));
     match (role, part) {
         (protocol::Role::System | protocol::Role::User, ContentPart::InputText(part)) => {
             Ok(Content::InputText(part.text))
@@ -130,9 +129,8 @@ fn wire_content(content: Content) -> ContentPart {
             ContentPart::InputAudio(protocol::InputAudioPart { audio: None, transcript })
         }
         Content::OutputText(text) => ContentPart::OutputText(protocol::TextPart { text }),
-        Content::OutputAudio(transcript) => ContentPart::OutputAudio(protocol::OutputAudioPart {
-            audio: None,
-            transcript: Some(transcript),
-        }),
+        Content::OutputAudio(transcript) => {
+            ContentPart::OutputAudio(protocol::OutputAudioPart { audio: None, transcript: Some(transcript) })
+        }
     }
 }

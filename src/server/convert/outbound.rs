@@ -40,9 +40,7 @@ pub(in crate::server) fn server_event(event: SessionEvent) -> Option<ServerEvent
         SessionEvent::ItemDone { previous, item } => {
             ServerEvent::ConversationItemDone { previous_item_id: id(previous), item: wire_item(item) }
         }
-        SessionEvent::ItemRetrieved(item) => {
-            ServerEvent::ConversationItemRetrieved { item: wire_item(item) }
-        }
+        SessionEvent::ItemRetrieved(item) => ServerEvent::ConversationItemRetrieved { item: wire_item(item) },
         SessionEvent::ItemTruncated { item, audio_end_ms } => ServerEvent::ConversationItemTruncated {
             item_id: item.to_string(),
             content_index: 0,
@@ -192,7 +190,9 @@ fn response(view: ResponseView) -> protocol::Response {
             protocol::Usage::text(tokens.input.into(), tokens.cached.into(), tokens.output.into())
         }),
         metadata: view.metadata.and_then(|metadata| serde_json::from_value(metadata).ok()),
-        antiphon: view.timings.map(|timings| protocol::ResponseExtension { timings_ms: wire_timings(timings) }),
+        antiphon: view
+            .timings
+            .map(|timings| protocol::ResponseExtension { timings_ms: wire_timings(timings) }),
     }
 }
 

@@ -28,7 +28,8 @@ pub(super) fn patch(update: protocol::SessionUpdate) -> Result<SettingsPatch, Pr
     }
     let audio = update.audio.unwrap_or_default();
     let (input, output) = (audio.input.unwrap_or_default(), audio.output.unwrap_or_default());
-    let format_at = |wire: Option<protocol::AudioFormat>, path| wire.map(|wire| format(wire, path)).transpose();
+    let format_at =
+        |wire: Option<protocol::AudioFormat>, path| wire.map(|wire| format(wire, path)).transpose();
     Ok(SettingsPatch {
         instructions: update.instructions,
         modality: update.output_modalities.map(|modalities| modality(&modalities)),
