@@ -1,6 +1,6 @@
 """Batches for training the starter Whisper: each reading of an utterance sounds different.
 
-The stored spectrogram is cut, padded with silence, attenuated, tilted and mixed with noise,
+The stored spectrogram is cut, warped in frequency, padded with silence, attenuated, tilted and mixed with noise,
 then clamped and scaled as whisper.cpp does. Utterances of about one length go together.
 """
 
@@ -14,7 +14,8 @@ import torch
 import domain
 import stt_voice as voice
 from stt_data import from_bytes
-from stt_model import HOP, MEL_FLOOR, N_MELS, SAMPLE_RATE, Tokenizer, audio_context, log_mel, normalise
+from stt_model import (HOP, MEL_FLOOR, N_MELS, SAMPLE_RATE, Tokenizer, audio_context, log_mel, mel_edges,
+                       normalise)
 
 POSITIONS = 6_144  # encoder positions in a batch
 SOUND_SHARE = 0.07  # of the examples hold no speech
@@ -48,6 +49,13 @@ def power(mel: np.ndarray) -> float:
     """Mean power of the louder frames."""
     frames = (10.0**mel).sum(axis=1)
     return float(frames[frames >= np.median(frames)].mean()) + 1e-12
+
+
+def warp_matrix(factor: float) -> np.ndarray:
+    """[80, 80]: `mel @ matrix` has every frequency divided by `factor`, as a longer throat would."""
+    centres = mel_edges()[1:-1]
+    place = np.interp(centres * factor, centres, np.arange(N_MELS))
+    return np.maximum(0.0, 1.0 - np.abs(np.arange(N_MELS)[:, None] - place)).astype(np.float32)
 
 
 class Noise:
@@ -84,6 +92,7 @@ class Reader:
         self.speech, self.sounds = Stored(folder, "train"), Stored(folder, "sounds")
         self.noise = Noise(self.rng, self.speech)
         self.tokenizer = tokenizer
+        self._warps = [warp_matrix(factor) for factor in np.linspace(0.94, 1.06, 25)]
         self._pronounced = pickle.loads((folder / "phonemes.pickle").read_bytes())
         names = sorted({p for ps in self._pronounced.values() for p in ps})
         self._phoneme_ids = {p: i + 1 for i, p in enumerate(names)}
@@ -143,6 +152,7 @@ class Reader:
         mel, pieces = self.speech.mel(i), self.speech.index[i][2]
         if self.rng.random() < CUT_SHARE:
             mel, pieces = self._cut(i, mel)
+        mel = mel @ self._warps[self.rng.integers(len(self._warps))]  # another length of throat
         mel = self._colour(self._surround(mel))
         spoken = domain.spoken_words("".join(pieces))
         phonemes = [self._phoneme_ids[p] for w in spoken for p in self._pronounced[w]]

@@ -52,19 +52,17 @@ def audio_context(n_samples: int, n_audio_ctx: int = 768) -> int:
     return min(max(64, -(-wanted // 32) * 32), n_audio_ctx)
 
 
+def mel_edges() -> np.ndarray:
+    """Hz of the 82 edges of the mel filters; the centre of filter i is edge i + 1."""
+    top = 15.0 + 27.0 * np.log(SAMPLE_RATE / 2_000) / np.log(6.4)
+    mel = np.linspace(0.0, top, N_MELS + 2)
+    return np.where(mel < 15.0, mel * 200.0 / 3.0, 1000.0 * np.exp((np.log(6.4) / 27.0) * (mel - 15.0)))
+
+
 def mel_filters() -> np.ndarray:
     """Slaney mel filters [80, 201], the ones that Whisper ships."""
-    def to_mel(hz):
-        hz = np.asarray(hz, dtype=np.float64)
-        log_part = 15.0 + np.log(np.maximum(hz, 1e-9) / 1000.0) / (np.log(6.4) / 27.0)
-        return np.where(hz < 1000.0, hz * 3.0 / 200.0, log_part)
-
-    def to_hz(mel):
-        return np.where(mel < 15.0, mel * 200.0 / 3.0,
-                        1000.0 * np.exp((np.log(6.4) / 27.0) * (mel - 15.0)))
-
     bins = np.linspace(0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
-    edges = to_hz(np.linspace(to_mel(0.0), to_mel(SAMPLE_RATE / 2), N_MELS + 2))
+    edges = mel_edges()
     width = np.diff(edges)
     ramps = edges[:, None] - bins[None, :]
     lower = -ramps[:-2] / width[:-1, None]

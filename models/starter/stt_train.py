@@ -91,10 +91,15 @@ class Run:
         self._sets = heldout(args.build, args.validation, args.seed)
         self._begin, self._earlier = time.monotonic(), 0.0
         self.step = 0
-        if args.resume and (args.build / "last.pt").exists():
-            saved = torch.load(args.build / "last.pt", map_location="cpu", weights_only=True)
+        self.warm_up = WARM_UP
+        last = args.build / "last.pt"
+        resume = args.resume and last.exists()
+        if resume or args.init:
+            saved = torch.load(last if resume else args.init, map_location="cpu", weights_only=True)
             trainer.model.load_state_dict(saved["model"])
             trainer.ctc_head.load_state_dict(saved["ctc_head"])
+            self.warm_up = WARM_UP_AGAIN
+        if resume:
             self.step, self._earlier = saved["step"], saved["minutes"]
 
     def minutes(self) -> float:
@@ -120,13 +125,12 @@ def train(args: argparse.Namespace) -> None:
     trainer = Trainer(cfg, reader.n_phonemes, args.rate, not args.no_muon)
     run = Run(args, trainer, tokenizer)
     first = run.step
-    warm_up = WARM_UP_AGAIN if first else WARM_UP
     reader.rng = np.random.default_rng([args.seed, first])  # a resumed run reads other examples
     batches = reader.batches(trainer.model.decoder)
     recent: list[tuple[float, float]] = []
     bar = tqdm(total=args.steps, initial=first, mininterval=10)
     while (progress := run.progress()) < 1.0:
-        recent.append(trainer.step(next(batches), progress, (run.step - first + 1) / warm_up))
+        recent.append(trainer.step(next(batches), progress, (run.step - first + 1) / run.warm_up))
         run.step += 1
         bar.update()
         if run.step % 50 == 0:
@@ -145,6 +149,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=75)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--resume", action="store_true", help="go on from last.pt")
+    parser.add_argument("--init", type=Path, help="start from these weights, with a schedule of their own")
     parser.add_argument("--no-muon", action="store_true", help="AdamW for everything")
     parser.add_argument("--state", type=int, default=Config.n_state)
     parser.add_argument("--layers", type=int, default=Config.n_audio_layer)

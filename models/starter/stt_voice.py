@@ -11,12 +11,19 @@ import numpy as np
 
 from stt_model import SAMPLE_RATE
 
-TRAIN_VOICES = [
-    "en-us", "en-us+f1", "en-us+f2", "en-us+f3", "en-us+f5", "en-us+m1", "en-us+m2", "en-us+m3",
-    "en-us+m4", "en-us+m5", "en-us+m6", "en-us+Annie", "en-us+linda", "en-us+max", "en-us-nyc",
-    "en-gb", "en-gb+f2", "en-gb+f3", "en-gb+m3", "en-gb+m1", "en-gb-x-rp", "en-gb-x-rp+f1",
-    "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-029+f2",
-]
+# A voice is an accent and a speaker. Two thirds are British, because those accents differ most among
+# themselves; the speakers f4 and m7 and the plain Scottish one are heard in the evaluation only.
+SPEAKERS = {
+    "en-us": ["", "f1", "f2", "f3", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "Annie", "linda", "max"],
+    "en-us-nyc": [""],
+    "en-029": ["", "f2"],
+    "en-gb": ["", "f1", "f2", "f3", "f5", "m1", "m2", "m3", "m4", "m5", "m6"],
+    "en-gb-scotland": ["f1", "f2", "f3", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "Annie", "linda", "Andy"],
+    "en-gb-x-rp": ["", "f1", "f2", "m3"],
+    "en-gb-x-gbclan": ["", "f1", "m2"],
+    "en-gb-x-gbcwmd": ["", "f3", "m1"],
+}
+TRAIN_VOICES = [f"{accent}+{name}" if name else accent for accent, names in SPEAKERS.items() for name in names]
 HELDOUT_VOICES = ["en-us+m7", "en-gb+f4", "en-gb-scotland"]
 
 _RATE, _PITCH, _RANGE = 1, 3, 4
@@ -57,10 +64,17 @@ class Speaker:
             i += 1
         return 0
 
+    def _choose(self, voice: str) -> None:
+        """Set the voice; where the library does not know one, it silently keeps the one before."""
+        accent, plus, speaker = voice.partition("+")
+        name = {"en-gb": "en"}.get(accent, accent) + plus + speaker  # "en-gb" is a language, not a name
+        if self._lib.espeak_SetVoiceByName(name.encode()) != 0:
+            raise ValueError(f"espeak-ng has no voice {voice}")
+
     def say(self, text: str, voice: str, rate: int = 170, pitch: int = 50, spread: int = 50):
         """(samples at 22,050 Hz, [(character, seconds)] of the starts of words)."""
         self._pcm, self._marks = [], []
-        self._lib.espeak_SetVoiceByName(voice.encode())
+        self._choose(voice)
         for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, spread)):
             self._lib.espeak_SetParameter(parameter, value, 0)
         raw = text.encode() + b"\0"
@@ -70,7 +84,7 @@ class Speaker:
 
     def phonemes(self, word: str) -> list[str]:
         """espeak's phoneme names of one word, without stress: targets for the encoder."""
-        self._lib.espeak_SetVoiceByName(b"en-us")
+        self._choose("en-us")
         text = ctypes.c_char_p(word.encode())
         raw = self._lib.espeak_TextToPhonemes(ctypes.byref(text), _UTF8, ord("_") << 8).decode()
         names = [re.sub(r"[',%=|\s;]", "", p) for p in raw.strip().split("_")]
