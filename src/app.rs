@@ -75,7 +75,7 @@ impl Server {
         let metrics = Metrics::install()?;
         let (address, listener) = listen(config.server.bind).await?;
         let engines = load(&config).await?;
-        Ok(Self::assemble(config, engines, metrics, (address, listener)))
+        Ok(Self::assemble(config, &engines, metrics, (address, listener)))
     }
 
     /// The address it listens on.
@@ -106,14 +106,14 @@ impl Server {
 
     fn assemble(
         config: Config,
-        engines: EngineSet,
+        engines: &EngineSet,
         metrics: Metrics,
         (address, listener): (SocketAddr, TcpListener),
     ) -> Self {
         let runtime = Runtime::new();
         let session_config = Arc::new(config.session);
         let factory = SessionComponentFactory {
-            pools: pools(&config.pools, &engines),
+            pools: pools(&config.pools, engines),
             vad: Arc::clone(&engines.vad),
             runtime: runtime.clone(),
             config: Arc::clone(&session_config),

@@ -35,7 +35,7 @@ pub(super) fn patch(update: protocol::SessionUpdate) -> Result<SettingsPatch, Pr
         modality: update.output_modalities.map(|modalities| modality(&modalities)),
         input_format: format_at(input.format, "session.audio.input.format")?,
         output_format: format_at(output.format, "session.audio.output.format")?,
-        transcription: input.transcription.map(|wire| wire.map(transcription)),
+        transcription: input.transcription.map(|wire| wire.as_ref().map(transcription)),
         turn_detection: input.turn_detection.map(|wire| wire.map(turn_detection)),
         voice: output.voice.map(|voice| voice.as_str().to_owned()),
         #[expect(clippy::cast_possible_truncation, reason = "0.25 to 1.5, checked when read")]
@@ -97,13 +97,13 @@ fn session_audio(settings: &SessionSettings) -> protocol::SessionAudio {
     }
 }
 
-fn transcription(wire: protocol::Transcription) -> Transcription {
+fn transcription(wire: &protocol::Transcription) -> Transcription {
     let keywords = wire.keywords.as_ref().map(|keywords| keywords.join(", "));
     let prompt = [wire.prompt.clone(), keywords].into_iter().flatten().collect::<Vec<_>>().join(" ");
     Transcription {
         language: wire.language.clone(),
         prompt: Some(prompt).filter(|prompt| !prompt.is_empty()),
-        echo: to_json(&wire),
+        echo: to_json(wire),
     }
 }
 

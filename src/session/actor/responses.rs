@@ -154,7 +154,7 @@ impl SessionActor {
 
     pub(super) fn cancel_response(&mut self, id: Option<&ResponseId>) -> Result<(), SessionError> {
         let running = self.response.as_ref();
-        if !running.is_some_and(|running| id.is_none_or(|id| *id == running.response.id)) {
+        if running.is_none_or(|running| id.is_some_and(|id| *id != running.response.id)) {
             return Err(SessionError::NoActiveResponse);
         }
         self.end_response(ResponseStatus::Cancelled);

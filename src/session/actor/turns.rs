@@ -155,7 +155,7 @@ impl SessionActor {
         let job = match attempt {
             Some(Attempt { heard: Some(heard), reply, .. }) => {
                 self.commit_item(&item, Some(&heard.text));
-                self.on_heard(&item, heard, respond.then_some((reply, ended)));
+                self.on_heard(&item, &heard, respond.then_some((reply, ended)));
                 self.release_audio(span.to);
                 return;
             }
@@ -184,7 +184,7 @@ impl SessionActor {
         if self.attempt.as_ref().is_some_and(|attempt| attempt.key == key) {
             self.on_attempt_transcript(event);
         } else if let Some(turn) = self.committed.remove(&key) {
-            self.on_committed_transcript(turn, event);
+            self.on_committed_transcript(&turn, event);
         } else {
             tracing::debug!(session = %self.id, ?key, "dropped a stale transcript");
         }
@@ -200,7 +200,7 @@ impl SessionActor {
                 return;
             }
         };
-        let heard = heard(result, event.seconds);
+        let heard = heard(&result, event.seconds);
         let sounds = completeness(&heard.text);
         let reply = self.speculate(&heard.text);
         if let Some(attempt) = &mut self.attempt {
@@ -220,13 +220,13 @@ impl SessionActor {
             .then(|| self.start_reply_to(text))
     }
 
-    fn on_committed_transcript(&mut self, turn: CommittedTurn, event: TranscriptEvent) {
+    fn on_committed_transcript(&mut self, turn: &CommittedTurn, event: TranscriptEvent) {
         match event.result {
             Ok(result) => {
-                let heard = heard(result, event.seconds);
+                let heard = heard(&result, event.seconds);
                 self.conversation.set_transcript(&turn.item, &heard.text);
                 let answer = turn.respond.then_some((None, turn.ended));
-                self.on_heard(&turn.item, heard, answer);
+                self.on_heard(&turn.item, &heard, answer);
             }
             Err(error) => {
                 tracing::warn!(session = %self.id, %error, "a turn could not be transcribed");
@@ -243,7 +243,7 @@ impl SessionActor {
     fn on_heard(
         &mut self,
         item: &ItemId,
-        heard: Heard,
+        heard: &Heard,
         answer: Option<(Option<Reply>, (Instant, Duration))>,
     ) {
         self.components.callbacks.on_final(item, &heard.text, heard.seconds);
@@ -275,7 +275,7 @@ impl SessionActor {
     }
 }
 
-fn heard(result: TimedTranscript, seconds: f64) -> Heard {
+fn heard(result: &TimedTranscript, seconds: f64) -> Heard {
     let timings = TurnTimings {
         queue_stt: Some(result.queued.as_secs_f64() * 1_000.0),
         stt: Some(result.took.as_secs_f64() * 1_000.0),

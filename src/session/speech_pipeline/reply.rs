@@ -196,10 +196,7 @@ async fn run(
     let speak = speaker.run(request.speech, queue, &mut out);
     // If speaking stops, thinking finds its queue closed; if thinking fails, its error is what matters.
     let (thought, spoken) = futures::join!(think, speak);
-    let error = match (thought, spoken) {
-        (Err(Stop::Failed(error)), _) | (_, Err(Stop::Failed(error))) => error,
-        _ => return,
-    };
+    let ((Err(Stop::Failed(error)), _) | (_, Err(Stop::Failed(error)))) = (thought, spoken) else { return };
     // An abandoned reply has nobody to tell.
     if out.send(ReplyEvent::Failed(error)).await.is_err() {
         tracing::debug!("a reply failed after it was abandoned");
