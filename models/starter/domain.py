@@ -26,8 +26,8 @@ from facts import BY_KEY, KINDS, Kind, fill
 from wording import (CAPITALS, COPY_WORDS, VOCABULARY, cased, decorate, draw_value, fill_slots, is_heldout, mark_of,
                      sentence, spoken_words)
 
-__all__ = ["VOCABULARY", "Dialogue", "Talk", "Turn", "cased", "dialogue", "is_heldout", "sentence", "spoken_words", "user_utterance"]
-_cased = cased
+__all__ = ["VOCABULARY", "Dialogue", "Talk", "Turn", "cased", "dialogue", "is_heldout", "sentence", "spoken_words",
+           "user_utterance"]
 MAX_WORDS = 32
 
 
@@ -191,7 +191,7 @@ class Talk:
         """Any words repeated: the purest exercise in copying."""
         x = " ".join(self.rng.choice(COPY_WORDS) for _ in range(self.rng.randint(1, 5)))
         user = sentence(self.rng.choice(talk.SAY_AFTER_ME).replace("{x}", x), ".")
-        return Turn(user, sentence(x, "."), "say after me", [[w] for w in spoken_words(x)])
+        return Turn(user, f"Okay, {x}.", "say after me", [[w] for w in spoken_words(x)])
 
     def add(self) -> Turn:
         """A sum of two small numbers."""
@@ -199,7 +199,7 @@ class Talk:
         a_word, b_word, total = lex.spelled(a), lex.spelled(b), lex.spelled(a + b)
         question = self.rng.choice(talk.SUM_QUESTIONS).replace("{a}", a_word).replace("{b}", b_word)
         return Turn(sentence(decorate(self.rng, question, True), mark_of(question)),
-                    sentence(f"{a_word} plus {b_word} is {total}"), "sum", [[total]])
+                    f"That makes {total}.", "sum", [[total]])
 
     def off_topic(self) -> Turn:
         """A question that only a larger model could answer."""

@@ -69,7 +69,7 @@ _PERSONAL = [
            "do you remember where I live", "tell me where I live", "do you know where I live",
            "what is my city"],
           "you live in {v}", "where you live",
-          ["{v} is a lovely city", "{v} sounds great", "I hear {v} is beautiful"],
+          ["I hear that {v} is a lovely city", "living in {v} sounds great"],
           ["actually I live in {v} now", "sorry, I live in {v}", "no, I live in {v}",
            "I have just moved to {v}", "we moved to {v}", "I meant to say I live in {v}"]),
     _kind("country", lex.COUNTRIES,
@@ -79,13 +79,13 @@ _PERSONAL = [
            "what country am I from", "do you remember where I come from", "where was I born",
            "which country was I born in"],
           "you come from {v}", "where you come from",
-          ["{v} is a beautiful country", "{v} sounds nice"]),
+          ["I hear that {v} is a beautiful country", "people say {v} is nice"]),
     _kind("age", _spelled_between(5, 99),
           ["I am {v} years old", "I'm {v} years old", "my age is {v}", "I turned {v} last week",
            "I will be {v} years old soon", "I have just turned {v}"],
           ["how old am I", "what is my age", "do you know how old I am", "tell me my age",
            "do you remember my age", "can you say how old I am"],
-          "you are {v} years old", "how old you are", ["{v} is a good age", "thank you, {v}"]),
+          "you are {v} years old", "how old you are", ["to be {v} is a good age", "thank you, {v}"]),
     _kind("job", [*lex.JOBS, *lex.JOBS_AN],
           ["I work as {a} {v}", "I am {a} {v}", "my job is {v}", "I'm {a} {v}", "I earn my money as {a} {v}",
            "I have been {a} {v} for ten years", "by profession I am {a} {v}"],
@@ -93,13 +93,13 @@ _PERSONAL = [
            "do you remember my job", "tell me my job", "what is my profession",
            "do you know what I do for work"],
           "you work as {a} {v}", "what your job is",
-          ["{a} {v}, that sounds interesting", "{a} {v} is a good job"]),
+          ["being {a} {v} sounds interesting", "to be {a} {v} is a good job"]),
     _kind("hobby", lex.HOBBIES,
           ["my hobby is {v}", "my favourite hobby is {v}", "in my free time I do {v}",
            "I enjoy {v} at the weekend", "my hobby has always been {v}", "I spend my weekends on {v}"],
           ["what is my hobby", "what's my hobby", "what do I do in my free time",
            "do you remember my hobby", "tell me my hobby", "what do I enjoy at the weekend"],
-          "your hobby is {v}", "your hobby", ["{v} is great fun", "{v} sounds like fun"]),
+          "your hobby is {v}", "your hobby", ["I am sure {v} is great fun", "yes, {v} sounds like fun"]),
     _kind("instrument", lex.INSTRUMENTS,
           ["I play the {v}", "I am learning the {v}", "my instrument is the {v}", "I can play the {v}",
            "I have played the {v} for years", "I practise the {v} every day"],
@@ -111,13 +111,13 @@ _PERSONAL = [
            "my birthday comes in {v}", "we celebrate my birthday in {v}", "{v} is my birthday month"],
           ["when is my birthday", "in which month is my birthday", "what month is my birthday in",
            "do you remember my birthday", "when do I have my birthday", "tell me my birthday month"],
-          "your birthday is in {v}", "your birthday", ["{v} is a nice month", "a birthday in {v}, lovely"]),
+          "your birthday is in {v}", "your birthday", ["I think {v} is a nice month", "a birthday in {v}, lovely"]),
     _kind("dayoff", lex.WEEKDAYS,
           ["my day off is {v}", "I am free on {v}", "my free day is {v}", "I do not work on {v}",
            "I have {v} off", "{v} is my day off"],
           ["when is my day off", "which day am I free", "what is my day off", "when am I free",
            "do you remember my day off", "which day do I have off"],
-          "your day off is {v}", "your day off", ["{v}, that is good", "enjoy your {v}"]),
+          "your day off is {v}", "your day off", ["okay, {v} it is", "enjoy your {v}"]),
     _kind("number", _number,
           ["my number is {v}", "please remember the number {v}", "the number is {v}",
            "my room number is {v}", "keep the number {v} in mind", "remember the number {v} for me"],
@@ -137,7 +137,7 @@ _PERSONAL = [
           ["what colour is my car", "which colour is my car", "what is the colour of my car",
            "do you remember the colour of my car", "what kind of car do I drive",
            "tell me the colour of my car"],
-          "your car is {v}", "the colour of your car", ["a {v} car, very nice", "{v} cars look good"]),
+          "your car is {v}", "the colour of your car", ["a {v} car, very nice", "I think {v} cars look good"]),
 ]
 
 
@@ -152,7 +152,7 @@ def _favourite(thing: str, values: list[str], article: str = "") -> Kind:
          f"do you remember my favourite {thing}", f"tell me my favourite {thing}",
          f"what {thing} do I like most", f"do you know which {thing} I like"],
         f"your favourite {thing} is {v}", f"your favourite {thing}",
-        [f"{v} is a good choice", f"I will remember that you like {v}"],
+        [f"I think {v} is a good choice", f"I will remember that you like {v}"],
         [f"actually my favourite {thing} is {v}", f"no, my favourite {thing} is {v}",
          f"sorry, my favourite {thing} is {v}", f"I changed my mind, my favourite {thing} is {v}",
          f"now I like {v} more, so my favourite {thing} is {v}"])
@@ -168,14 +168,14 @@ def _relation(rel: str) -> Kind:
          f"what is the name of my {rel}", f"do you remember my {rel}'s name", f"tell me the name of my {rel}",
          f"how do you call my {rel}"],
         f"your {rel} is called {{v}}", f"your {rel}'s name",
-        [f"say hello to {{v}}", f"{{v}} is a nice name"])
+        [f"say hello to {{v}}", f"I think {{v}} is a nice name"])
 
 
 def _pet(pet: str) -> Kind:
     base = _relation(pet)
     extra = [f"I have a {pet} and its name is {{v}}", f"we call our {pet} {{v}}"]
     return _kind(pet, lex.PETS, base.statements + extra, base.questions, base.answer, base.noun,
-                 [f"{{v}} is a good name for a {pet}", f"I am sure {{v}} is lovely"])
+                 [f"I think {{v}} is a good name for a {pet}", f"I am sure {{v}} is lovely"])
 
 
 KINDS: list[Kind] = [

@@ -20,6 +20,7 @@ from facts import Kind
 from tokenizers import Tokenizer
 
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+VALUE_WEIGHT = 3.0
 # Recognisers err on short words; content words carry the meaning and are kept.
 SHORT_WORDS = set(
     "i am is the a an my to in of do you can please me it its this that have was on at for and so well um uh it's "
@@ -83,9 +84,9 @@ def lower_values(answer: str) -> str:
     return re.sub(r"(?<![.!?] )(?<!^)\b[A-Z][a-z]*", fix, answer)
 
 
-def message(role: str, content: str, weight: float = 0.0) -> dict:
-    """One chat message with the weight of its tokens in the loss."""
-    return {"role": role, "content": content, "weight": weight}
+def message(role: str, content: str, weight: float = 0.0, values: tuple = ()) -> dict:
+    """One chat message, the weight of its tokens in the loss, and the words that weigh more."""
+    return {"role": role, "content": content, "weight": weight, "values": values}
 
 
 def call_text(call: dict) -> str:
@@ -111,7 +112,8 @@ def turn_messages(rng: random.Random, turn: Turn, lower: bool, rate: float, cut:
         out.append(message("assistant", " ".join(words[: rng.randint(1, len(words))]), 0.0))
     else:
         heavy = turn.category in ("recall", "recall two", "recall all", "correction", "say after me", "untold")
-        out.append(message("assistant", answer, 2.0 if heavy else 1.0))
+        values = tuple(alt for group in turn.expect for alt in group) if turn.category != "small talk" else ()
+        out.append(message("assistant", answer, 1.5 if heavy else 1.0, values))
     return out
 
 
@@ -135,11 +137,10 @@ def system_text(prompt: str | None, tools: list[str]) -> str | None:
     return f"{head}# Tools\n<tools>\n{lines}\n</tools>"
 
 
-def training_messages(rng: random.Random, low: int, high: int) -> list[dict]:
-    """One training talk of `low`..`high` turns as messages."""
+def training_messages(rng: random.Random, low: int, high: int, drill: float = 0.0) -> list[dict]:
+    """One training talk of `low`..`high` turns as messages; a share `drill` of the turns is plain copying."""
     built = TrainingTalk(rng, kinds=rng.randint(1, 12))
-    built.tools = built.tools if rng.random() < 0.6 else []
-    turns = [built.next() for _ in range(rng.randint(low, high))]
+    turns = [built.say_after_me() if rng.random() < drill else built.next() for _ in range(rng.randint(low, high))]
     rate = rng.choice([0.0, 0.0, 0.05, 0.12])
     system = system_text(prompts.system_prompt(rng), [tool_text(rng, t) for t in built.tools])
     out = [message("system", system)] if system else []
@@ -170,8 +171,19 @@ class Encoder:
         for m in messages:
             head, body, tail = [self.start, *self.ids(m["role"] + "\n")], self.ids(m["content"]), self.ids("\n")
             ids += [*head, *body, self.end, *tail]
-            weights += [0.0] * len(head) + [m["weight"]] * (len(body) + 1) + [0.0] * len(tail)
+            weights += [0.0] * len(head) + self._weigh(m, len(body)) + [m["weight"]] + [0.0] * len(tail)
         return ids, weights
+
+    def _weigh(self, m: dict, count: int) -> list[float]:
+        """Weights of the content's tokens; values, which must be copied, count `VALUE_WEIGHT` times."""
+        weights = [m["weight"]] * count
+        if m["weight"] and m.get("values"):
+            lower = m["content"].lower()
+            spans = [(at, at + len(v)) for v in m["values"] if (at := lower.find(v.lower())) >= 0]
+            for i, (low, high) in enumerate(self.tokenizer.encode(m["content"]).offsets):
+                if any(low < end and high > start for start, end in spans):
+                    weights[i] *= VALUE_WEIGHT
+        return weights
 
     def prompt(self, messages: list[dict]) -> list[int]:
         """Ids up to the point where the assistant speaks."""

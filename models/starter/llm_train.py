@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 import llm_data as data
 import wording
+from llm_init import GivenHeads
 from llm_model import CONFIG, LanguageModel
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -62,15 +63,17 @@ class Batches:
     def _turns(self, progress: float) -> tuple[int, int]:
         if progress < 0.12:
             return 2, 5
-        if progress < 0.30:
-            return 2, 10
+        if progress < 0.40:
+            return 2, 8
         roll = self.rng.random()
         return (2, 14) if roll < 0.9 else (14, 30)
 
     def _fill(self, progress: float) -> None:
         talks = []
         for _ in range(400):
-            ids, weights = self.encoder.encode(data.training_messages(self.rng, *self._turns(progress)))
+            low, high = self._turns(progress)
+            drill = 0.3 if progress < 0.12 else 0.0
+            ids, weights = self.encoder.encode(data.training_messages(self.rng, low, high, drill))
             talks.append((ids[:1500], weights[:1500]))
         talks.sort(key=lambda t: len(t[0]))
         batch: list = []
@@ -87,18 +90,15 @@ class Batches:
         if not self.ready:
             self._fill(progress)
         batch = self.ready.pop()
-        width = max(len(ids) for ids, _ in batch)
+        width = -(-max(len(ids) for ids, _ in batch) // 32) * 32  # few shapes: oneDNN keeps buffers for each
         ids = torch.tensor([i + [self.encoder.pad] * (width - len(i)) for i, _ in batch])
         weights = torch.tensor([w + [0.0] * (width - len(w)) for _, w in batch])
         return ids, weights
 
 
-def rate_at(step: int, steps: int, peak: float) -> float:
-    """Warm up, hold, then fall to a twentieth over the last 40 %."""
-    if step < 100:
-        return peak * (step + 1) / 100
-    left = (steps - step) / (0.4 * steps)
-    return peak * max(0.05, min(1.0, left))
+def rate_at(progress: float, step: int, peak: float) -> float:
+    """Warm up over 50 steps, hold, then fall to a fiftieth over the last 40 %."""
+    return peak * min(1.0, (step + 1) / 50, max(0.02, (1.0 - progress) / 0.4))
 
 
 def loss_of(model: LanguageModel, ids: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, float]:
@@ -114,12 +114,34 @@ def loss_of(model: LanguageModel, ids: torch.Tensor, weights: torch.Tensor) -> t
     return (losses * kept).sum() / kept.sum(), right
 
 
-def optimizer_of(model: LanguageModel, rate: float) -> torch.optim.Optimizer:
-    """AdamW; no decay on norms and embedding."""
-    decay = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
-    rest = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
-    groups = [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
+class Optimizers:
+    """Muon for the matrices, AdamW for embedding and norms, stepped as one; given weights stay given."""
+
+    def __init__(self, model: LanguageModel, rate: float) -> None:
+        named = list(model.named_parameters())
+        matrices = [p for n, p in named if p.dim() == 2 and "embed" not in n]
+        rest = [p for n, p in named if p.dim() != 2 or "embed" in n]
+        self.parts = [
+            torch.optim.Muon(matrices, lr=rate, weight_decay=0.02, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)]
+        self.looking_back = GivenHeads(model)
+
+    def step(self, rate: float) -> None:
+        """One update of everything at this rate."""
+        for part, share in zip(self.parts, (1.0, 0.4), strict=True):
+            part.param_groups[0]["lr"] = rate * share
+            part.step()
+            part.zero_grad(set_to_none=True)
+        self.looking_back.restore()
+
+    def state_dict(self) -> list[dict]:
+        """For the checkpoint."""
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states: list[dict]) -> None:
+        """From the checkpoint."""
+        for part, state in zip(self.parts, states, strict=True):
+            part.load_state_dict(state)
 
 
 def save(path: Path, model: LanguageModel, optimizer, step: int, seconds: float) -> None:
@@ -136,7 +158,7 @@ def train(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     encoder = data.Encoder(str(BUILD / "tokenizer.json"))
     model = LanguageModel({**CONFIG, "vocab_size": encoder.tokenizer.get_vocab_size()})
-    optimizer = optimizer_of(model, args.rate)
+    optimizer = Optimizers(model, args.rate)
     first, before, checkpoint = 0, 0.0, BUILD / "llm.pt"
     if checkpoint.exists() and not args.fresh:
         state = torch.load(checkpoint, weights_only=True)
@@ -147,28 +169,30 @@ def train(args: argparse.Namespace) -> None:
     started, log = time.time(), (BUILD / "llm_log.jsonl").open("a")
     bar = tqdm(range(first, args.steps), initial=first, total=args.steps, desc="llm", mininterval=5)
     for step in bar:
-        ids, weights = batches.next(step / args.steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, args.steps, args.rate)
-        loss, right = loss_of(model, ids, weights)
+        seconds = before + time.time() - started
+        progress = max(step / args.steps, seconds / 60 / args.minutes)
+        loss, right = loss_of(model, *batches.next(progress))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.step(rate_at(progress, step, args.rate))
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.3f}", right=f"{right:.3f}")
             log.write(json.dumps({"step": step, "loss": round(loss.item(), 4), "right": round(right, 4)}) + "\n")
             log.flush()
-        if (step + 1) % 200 == 0 or step + 1 == args.steps:
-            save(checkpoint, model, optimizer, step + 1, before + time.time() - started)
+        last = progress >= 1.0 or step + 1 == args.steps
+        if (step + 1) % 100 == 0 or last:
+            save(checkpoint, model, optimizer, step + 1, seconds)
+        if last:
+            break
 
 
 def main() -> None:
     """Make the tokenizer if there is none, then train."""
     parser = argparse.ArgumentParser(description="Train the starter language model.")
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--tokens", type=int, default=6000, help="tokens a step, padding included")
-    parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
+    parser.add_argument("--minutes", type=float, default=120, help="end the schedule by this time at the latest")
+    parser.add_argument("--tokens", type=int, default=3000, help="tokens a step, padding included")
+    parser.add_argument("--rate", type=float, default=2.5e-3, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--fresh", action="store_true", help="ignore an existing checkpoint")

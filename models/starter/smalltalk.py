@@ -112,7 +112,7 @@ INTENTS: list[tuple[str, list[str], list[str]]] = [
      ["Enjoy the {drink}."]),
     ("saw", ["I saw a {animal} at the zoo", "we saw a {animal} {when}", "there is a {animal} in the garden",
              "look, a {animal}", "I had a dream about a {animal}", "my children want to see a {animal}"],
-     ["Seeing a {animal} must be exciting."]),
+     ["To see a {animal} must be exciting."]),
     ("visit", ["I am going to {city} {when}", "we went to {city} last year", "I want to visit {city}",
                "my train to {city} is late", "I am flying to {city} on {day}", "have you been to {city}"],
      ["A trip to {city} sounds exciting."]),
@@ -143,7 +143,7 @@ INTENTS: list[tuple[str, list[str], list[str]]] = [
      ["That sounds like a good plan."]),
     ("have", ["I have {count} children", "there are {count} people here", "I need {count} tickets",
               "we have {count} friends", "I waited for {count} hours", "it costs {count} dollars"],
-     ["{count} is a good number."]),
+     ["I see, {count}, that is good to know."]),
 ]
 
 ORDER_PHRASES = [

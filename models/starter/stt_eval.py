@@ -163,7 +163,7 @@ def score_sounds(recogniser, count: int, seed: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=OUTPUT / "ggml-starter.bin")
-    parser.add_argument("--checkpoint", type=Path, default=BUILD / "best.pt")
+    parser.add_argument("--checkpoint", type=Path, default=BUILD / "last.pt")
     parser.add_argument("--build", type=Path, default=BUILD)
     parser.add_argument("--sentences", type=int, default=900)
     parser.add_argument("--sounds", type=int, default=40, help="clips of each kind")

@@ -85,7 +85,7 @@ def export(model: Whisper, tokenizer: Tokenizer, path: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, default=BUILD / "best.pt")
+    parser.add_argument("--checkpoint", type=Path, default=BUILD / "last.pt")
     parser.add_argument("--words", type=Path, default=BUILD / "words.json")
     parser.add_argument("--output", type=Path, default=OUTPUT / "ggml-starter.bin")
     args = parser.parse_args()

@@ -84,18 +84,18 @@ def validate(model: Whisper, tokenizer: Tokenizer, sets: dict) -> dict[str, floa
 
 
 class Run:
-    """Where a training run stands: its step, its time (over restarts too) and its best score."""
+    """Where a training run stands: its step and its time (over restarts too)."""
 
     def __init__(self, args: argparse.Namespace, trainer: Trainer, tokenizer: Tokenizer):
         self._args, self._trainer, self._tokenizer = args, trainer, tokenizer
         self._sets = heldout(args.build, args.validation, args.seed)
         self._begin, self._earlier = time.monotonic(), 0.0
-        self.step, self.best = 0, math.inf
+        self.step = 0
         if args.resume and (args.build / "last.pt").exists():
             saved = torch.load(args.build / "last.pt", map_location="cpu", weights_only=True)
             trainer.model.load_state_dict(saved["model"])
             trainer.ctc_head.load_state_dict(saved["ctc_head"])
-            self.step, self._earlier, self.best = saved["step"], saved["minutes"], saved["best"]
+            self.step, self._earlier = saved["step"], saved["minutes"]
 
     def minutes(self) -> float:
         return self._earlier + (time.monotonic() - self._begin) / 60
@@ -105,19 +105,15 @@ class Run:
         return max(self.step / self._args.steps, self.minutes() / self._args.minutes)
 
     def checkpoint(self) -> None:
-        """Validate, and keep the weights as the last and, where they are, the best so far."""
+        """Keep the weights and tell how they do; the held-out voices never choose among weights."""
         rates = validate(self._trainer.model, self._tokenizer, self._sets)
         tqdm.write(f"held-out word error: {rates}")
-        total = sum(rates.values())
-        better = total <= self.best
-        self.best = min(self.best, total)
-        for name in ["last.pt", *(["best.pt"] if better else [])]:
-            save_checkpoint(self._args.build / name, self._trainer.model, step=self.step, minutes=self.minutes(),
-                            best=self.best, ctc_head=self._trainer.ctc_head.state_dict())
+        save_checkpoint(self._args.build / "last.pt", self._trainer.model, step=self.step,
+                        minutes=self.minutes(), ctc_head=self._trainer.ctc_head.state_dict())
 
 
 def train(args: argparse.Namespace) -> None:
-    """Until the steps or the minutes are used up; `best.pt` is the best so far."""
+    """Until the steps or the minutes are used up; `last.pt` is written as it goes."""
     tokenizer = Tokenizer.load(args.build / "words.json")
     cfg = Config(n_state=args.state, n_audio_layer=args.layers, n_words=len(tokenizer.words))
     reader = Reader(args.build, tokenizer, args.seed)
