@@ -1,6 +1,6 @@
 //! L4: the edge: HTTP, WebSocket, pages; maps the wire to session commands and back.
 //!
-//! Nothing here decides what a session does. Read [`router`] for the routes, then [`realtime`] for a session's
+//! Nothing here decides what a session does. Read [`router()`] for the routes, then `realtime` for a session's
 //! socket, then `convert` for what its frames mean.
 
 mod access;

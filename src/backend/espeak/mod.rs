@@ -4,8 +4,8 @@
 //! to over pipes; nothing of it is linked in. The text goes to its standard input, so that no words of a user
 //! stand on a command line that every process on the machine can read.
 //!
-//! Read [`EspeakTts`] first. [`text`] makes any text safe to speak, [`wav`] reads what comes back,
-//! [`words`] says when each word is heard.
+//! Read [`EspeakTts`] first. `text` makes any text safe to speak, `wav` reads what comes back,
+//! `words` says when each word is heard.
 
 mod process;
 mod speech;

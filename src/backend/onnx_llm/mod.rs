@@ -4,7 +4,7 @@
 //! One thread owns the graph and writes up to `slots` answers, a token each in turn. ONNX Runtime computes on that
 //! thread alone: more threads for a step of a small model cost more than they gain, and the cores have other work.
 //!
-//! Read [`OnnxLlm`] first, then [`executor`] and [`sequence`].
+//! Read [`OnnxLlm`] first, then `executor` and `sequence`.
 
 mod answer;
 mod config;

@@ -6,7 +6,7 @@
 //! A raised flag ends the caller's wait at once. The thread behind it follows at the end of the encoder or of
 //! the next decoder step, which for a fitted audio context is a few dozen milliseconds.
 //!
-//! Read [`WhisperEngine`] first, then [`transcriber`].
+//! Read [`WhisperEngine`] first, then `transcriber`.
 
 mod abort;
 mod audio;

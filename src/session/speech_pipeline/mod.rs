@@ -3,7 +3,7 @@
 //!
 //! It knows nothing of turns or history: it is given audio or messages and a key, and answers with events that
 //! carry the key, or on a channel that belongs to one reply. Dropping a [`Job`] or a [`Reply`] stops the work
-//! behind it. Read [`SpeechPipelineManager::transcribe`] and [`SpeechPipelineManager::reply`], then [`reply`].
+//! behind it. Read [`SpeechPipelineManager::transcribe`] and [`SpeechPipelineManager::reply`], then `reply`.
 
 mod outbound;
 mod reply;
