@@ -233,39 +233,20 @@ async fn a_full_server_answers_503_and_takes_the_next_when_one_leaves() {
 async fn shutdown_closes_every_session_with_1012_and_ends_every_task() {
     let server = start(config()).await;
     let mut clients = [Client::connect(&server).await, Client::connect(&server).await];
-    let (stopped, ()) = tokio::join!(server.stop(), async {
+    let closed = async move {
         for client in &mut clients {
             assert_eq!(client.close_code().await, 1012);
         }
-        drop(clients);
-    });
+    };
+    let (stopped, ()) = tokio::join!(server.stop(), closed);
     stopped.expect("everything ends");
 }
 
 /// Sessions come, talk and go at once; each must hear its own words alone, and nothing may stay behind.
 #[tokio::test]
 async fn under_churn_nobody_hears_anybody_else() {
-    async fn talk(server: &Server, words: &str, with_goodbye: bool) {
-        let mut client = Client::connect(server).await;
-        for turn in 0..3 {
-            let said = format!("{words}-{turn}");
-            client.write(&said).await;
-            let done = client.until("response.done").await["response"].clone();
-            assert_eq!(done["metadata"]["said"], said);
-            assert_eq!(done["output"][0]["content"][0]["text"], format!("You said: {said}"));
-        }
-        if with_goodbye {
-            client.0.close(None).await.expect("closes");
-        } // else it vanishes without a word
-    }
-
     let server = start(config()).await;
-    let come_and_go = async |number: usize| {
-        for round in 0..4 {
-            talk(&server, &format!("word-{number}-{round}"), round % 2 == 0).await;
-        }
-    };
-    futures::future::join_all((0..16).map(come_and_go)).await;
+    futures::future::join_all((0..16).map(|number| come_talk_and_go(&server, number))).await;
     timeout(DEADLINE, async {
         while !server.sessions().is_empty() {
             tokio::task::yield_now().await;
@@ -275,6 +256,22 @@ async fn under_churn_nobody_hears_anybody_else() {
     .expect("every session ends with its client");
     assert!(server.pools().stats().iter().all(|pool| pool.in_use == 0 && pool.waiting == 0));
     server.stop().await.expect("everything ends");
+}
+
+async fn come_talk_and_go(server: &Server, number: usize) {
+    for round in 0..4 {
+        let mut client = Client::connect(server).await;
+        for turn in 0..3 {
+            let said = format!("word-{number}-{round}-{turn}");
+            client.write(&said).await;
+            let done = client.until("response.done").await["response"].clone();
+            assert_eq!(done["metadata"]["said"], said);
+            assert_eq!(done["output"][0]["content"][0]["text"], format!("You said: {said}"));
+        }
+        if round % 2 == 0 {
+            client.0.close(None).await.expect("closes");
+        } // else it vanishes without a word
+    }
 }
 
 #[tokio::test]

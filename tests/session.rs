@@ -480,9 +480,9 @@ async fn sessions_hear_their_own_words_alone() {
                 let answer = spoken_text(&client.response_done().await);
                 assert_eq!(answer, format!("You said: {secret}"));
                 let body = client.seen.iter().map(|event| format!("{event:?}")).collect::<String>();
-                let strange =
-                    (0..12).find(|other| *other != number && body.contains(&format!("secret {other} of")));
-                assert_eq!(strange, None, "{number} heard another's words");
+                let mut others = (0..12).filter(|other| *other != number);
+                let heard = others.find(|other| body.contains(&format!("secret {other} of")));
+                assert_eq!(heard, None, "{number} heard another session");
                 client.send(Action::DeleteItem(format!("item_{}", secret.len()).into())).await;
             }
         }

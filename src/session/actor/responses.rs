@@ -153,8 +153,8 @@ impl SessionActor {
     }
 
     pub(super) fn cancel_response(&mut self, id: Option<&ResponseId>) -> Result<(), SessionError> {
-        let running = self.response.as_ref();
-        if running.is_none_or(|running| id.is_some_and(|id| *id != running.response.id)) {
+        let running = self.response.as_ref().map(|running| &running.response.id);
+        if running.is_none() || (id.is_some() && id != running) {
             return Err(SessionError::NoActiveResponse);
         }
         self.end_response(ResponseStatus::Cancelled);
