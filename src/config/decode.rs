@@ -37,30 +37,28 @@ pub(super) fn decode<T: DeserializeOwned + Default>(
     }
 }
 
-/// Finds the entries to blame within a table that failed as a whole. A table with a `kind` does: serde reads
-/// all of it before it knows its type, and forgets where each value came from. So each entry is tried alone.
+/// Finds the values to blame within a table that failed as a whole. A table with a `kind` does: serde reads
+/// all of it before it knows its type, and forgets where each value came from. So each value is tried alone.
 fn narrow_down<T: DeserializeOwned>(tree: &Node, (node, error): Failure) -> Vec<Failure> {
-    let Value::Table(entries) = &node.value else { return vec![(node, error)] };
-    let try_with = |names: &[&str]| {
-        let kept = entries.iter().filter(|(name, _)| names.contains(&name.as_str()));
+    let try_with = |keys: &[&str]| {
         let mut tree = tree.clone();
-        tree.replace(
-            &node.key,
-            Value::Table(kept.map(|(name, node)| (name.clone(), node.clone())).collect()),
-        );
+        tree.replace(&node.key, node.pruned(keys).value);
         read::<T>(&tree).err().filter(|failure| failure.0.key == node.key).map(|failure| failure.1)
     };
+    if !matches!(node.value, Value::Table(_)) {
+        return vec![(node, error)];
+    }
     let tag = match try_with(&[]) {
-        Some(Error::Missing(tag)) => tag,
-        _ => "",
+        Some(Error::Missing(tag)) => node.child_key(tag),
+        _ => String::new(),
     };
-    let culprit = |(name, child): (&String, &Node)| match try_with(&[tag, name]) {
+    let culprit = |leaf: &Node| match try_with(&[&tag, &leaf.key]) {
         None | Some(Error::Missing(_)) => None,
-        Some(error) => Some((child.clone(), error)),
+        Some(error) => Some((leaf.clone(), error)),
     };
-    let culprits: Vec<Failure> = entries.iter().filter_map(culprit).collect();
-    // A bad tag fails with every entry beside it.
-    match culprits.iter().find(|(child, _)| child.key == node.child_key(tag)) {
+    let culprits: Vec<Failure> = node.leaves().into_iter().filter_map(culprit).collect();
+    // A bad tag fails with every value beside it.
+    match culprits.iter().find(|(leaf, _)| leaf.key == tag) {
         Some(tag) => vec![tag.clone()],
         None if culprits.is_empty() => vec![(node, error)],
         None => culprits,

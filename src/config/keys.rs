@@ -143,6 +143,41 @@ pub(super) const KEYS: &[Key] = &[
     key("engines.llm[*].name", ENGINE_NAME, Text("text", check::not_empty)),
     key("engines.llm[*].slots", "Answers written at once", SLOTS),
     key("engines.llm[*].model", "Directory of the model", Any("a path")),
+    key(
+        "engines.llm[*].file",
+        "The graph within it",
+        Any("a path; without it onnx/model.onnx, else model.onnx"),
+    ),
+    key(
+        "engines.llm[*].max_context",
+        "Tokens of a prompt and its answer, at most; a cache of so many is held for each answer",
+        Between(64.0, 1_048_576.0),
+    ),
+    key(
+        "engines.llm[*].max_tokens",
+        "Tokens of an answer where the request does not say",
+        Between(1.0, 1_048_576.0),
+    ),
+    key(
+        "engines.llm[*].sampling.temperature",
+        "0 takes the likeliest token, 1 the model's own odds",
+        Between(0.0, 5.0),
+    ),
+    key(
+        "engines.llm[*].sampling.top_p",
+        "Draws among the likeliest that add up to this",
+        Between(0.001, 1.0),
+    ),
+    key(
+        "engines.llm[*].sampling.top_k",
+        "Draws among so many of the likeliest, 0 among all",
+        Between(0.0, 1_048_576.0),
+    ),
+    key(
+        "engines.llm[*].sampling.repetition_penalty",
+        "Makes tokens that were there less likely; 1 does not",
+        Between(0.1, 10.0),
+    ),
     key("engines.tts[*].kind", "Text-to-speech: what it runs on", OneOf(&["espeak", "scripted"])),
     key("engines.tts[*].name", ENGINE_NAME, Text("text", check::not_empty)),
     key("engines.tts[*].slots", "Clauses spoken at once: a process each", SLOTS),

@@ -40,13 +40,13 @@ pub(super) fn example_toml() -> String {
 /// Whether a section is set as a whole or not at all: an entry of a list, and what has a `kind`. In the example
 /// it stays a comment, header included.
 fn is_whole(section: &str) -> bool {
-    section.ends_with("[*]") || KEYS.iter().any(|key| key.name == format!("{section}.kind"))
+    section.contains("[*]") || KEYS.iter().any(|key| key.name == format!("{section}.kind"))
 }
 
 fn header(section: &str) -> String {
     match section.strip_suffix("[*]") {
         Some(list) => format!("\n#     [[{list}]]\n"),
-        None if is_whole(section) => format!("\n#     [{section}]\n"),
+        None if is_whole(section) => format!("\n#     [{}]\n", section.replace("[*]", "")),
         None => format!("\n[{section}]\n"),
     }
 }

@@ -184,13 +184,14 @@ fn a_broken_entry_of_a_list_does_not_shift_blame_to_its_neighbours() {
 #[test]
 fn every_wrong_value_of_an_engine_is_told() {
     let text = "[[engines.stt]]\nkind = \"whisper\"\nslots = \"two\"\nmodle = \"x\"\nname = 5\n\n\
-                [[engines.llm]]\nkind = \"onnx\"\nslots = -1\n";
+                [[engines.llm]]\nkind = \"onnx\"\nslots = -1\n[engines.llm.sampling]\ntop_p = true\n";
     let found = problems(&from_file(text));
     let expected = [
         "antiphon.toml:3: `engines.stt[0].slots` = \"two\": wrong type; write a whole number, 0 or more",
         "antiphon.toml:4: `engines.stt[0].modle` = \"x\": no such key; did you mean `model`?",
         "antiphon.toml:5: `engines.stt[0].name` = 5: wrong type; write text in quotes",
         "antiphon.toml:9: `engines.llm[0].slots` = -1: wrong type; write a whole number, 0 or more",
+        "antiphon.toml:11: `engines.llm[0].sampling.top_p` = true: wrong type; write a number",
     ];
     assert_eq!(found, expected);
 }

@@ -109,6 +109,27 @@ impl Node {
         })
     }
 
+    /// The values within, down to what is no table.
+    pub(super) fn leaves(&self) -> Vec<&Self> {
+        match &self.value {
+            Value::Table(entries) => entries.values().flat_map(Self::leaves).collect(),
+            _ => vec![self],
+        }
+    }
+
+    /// This node with only those of its leaves that have one of `keys`.
+    pub(super) fn pruned(&self, keys: &[&str]) -> Self {
+        let Value::Table(entries) = &self.value else { return self.clone() };
+        let kept =
+            entries.iter().map(|(name, node)| (name.clone(), node.pruned(keys))).filter(|(_, node)| {
+                match &node.value {
+                    Value::Table(entries) => !entries.is_empty(),
+                    _ => keys.contains(&node.key.as_str()),
+                }
+            });
+        Self { value: Value::Table(kept.collect()), ..self.clone() }
+    }
+
     /// Puts `value` in the place of the node at a dotted key.
     pub(super) fn replace(&mut self, key: &str, value: Value) {
         if self.key == key {
