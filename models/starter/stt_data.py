@@ -3,16 +3,21 @@
 Sentences come from `domain.py`, speech from espeak-ng. What is stored is the log-mel
 spectrogram before Whisper's clamp (one byte a value), with the time of every word, so that
 training can cut, pad, attenuate and add noise to an utterance anew each time it is read.
-Held-out sentences in held-out voices are stored as samples, for the evaluation.
+Held-out sentences in held-out voices are stored as samples, for the evaluation. The accents of those
+voices are in the training data too, from other speakers.
 """
 
 import argparse
 import multiprocessing
+import os
 import pickle
 import random
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+
+# Before numpy starts: each worker has one thread, or they get in each other's way.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 from tqdm import tqdm
