@@ -11,6 +11,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::audio::AudioFormat;
 use crate::backend::LoadError;
@@ -128,6 +129,7 @@ impl Server {
             metrics,
         );
         state.set_ready();
+        drop(runtime.spawn("metrics", fold_metrics(state.metrics.clone(), runtime.shutdown_token().clone())));
         let shutdown = runtime.shutdown_token().clone();
         let service = router(state.clone());
         let listener = runtime.spawn("listener", async move {
@@ -138,6 +140,17 @@ impl Server {
             }
         });
         Self { address, runtime, state, grace, listener }
+    }
+}
+
+/// Folds metric samples now and then, so that they take no memory where nobody scrapes them.
+async fn fold_metrics(metrics: Metrics, shutdown: CancellationToken) {
+    let mut every = tokio::time::interval(Metrics::UPKEEP_EVERY);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = every.tick() => metrics.upkeep(),
+        }
     }
 }
 
