@@ -97,7 +97,7 @@ test("holding Space talks", LIMIT, async () => {
     await at.page.waitForFunction(() => performance.now() - window.antiphon.conversation.clock.speechEnd() > 300);
     await at.page.keyboard.up("Space");
     await at.frame("page", "input_audio_buffer.commit");
-    await at.frame("server", "response.done");
+    await at.frame("server", "response.output_audio.delta");
   });
 });
 
