@@ -28,6 +28,7 @@ from wording import (CAPITALS, COPY_WORDS, VOCABULARY, cased, decorate, draw_val
 
 __all__ = ["VOCABULARY", "Dialogue", "Talk", "Turn", "cased", "dialogue", "is_heldout", "sentence", "spoken_words",
            "user_utterance"]
+RELATED = {*lex.RELATIONS, "dog", "cat", "bird", "pony"}
 MAX_WORDS = 32
 
 
@@ -65,7 +66,8 @@ class Talk:
 
     def __init__(self, rng: random.Random, split: str, kinds: int = 8) -> None:
         self.rng, self.split = rng, split
-        self.kinds = rng.sample(KINDS, min(kinds, len(KINDS)))
+        order = sorted(KINDS, key=lambda k: rng.random() ** (1.0 if k.key in RELATED else 2.5))  # oneself first
+        self.kinds = order[:kinds]
         if rng.random() < 0.6 and all(k.key != "name" for k in self.kinds):
             self.kinds[0] = KINDS[0]
         self.known: dict[str, str] = {}
@@ -217,8 +219,8 @@ class Talk:
         """One more turn, drawn by weight; a kind of turn that does not fit now is drawn again."""
         moves = [(self.state, 26), (self.ask, 34), (self.correct, 6), (self.ask_untold, 7),
                  (self.small_talk, 14), (self.place_order, 3), (self.ask_order, 3), (self.repeat, 3),
-                 (self.say_after_me, 4), (self.add, 3), (self.ask_all, 2), (self.off_topic, 4),
-                 (self.use_tool, 12 if self.tools else 2)]
+                 (self.say_after_me, 4), (self.add, 5), (self.ask_all, 2), (self.off_topic, 4),
+                 (self.use_tool, 20 if self.tools else 2)]
         while True:
             (move,) = self.rng.choices([m for m, _ in moves], [w for _, w in moves])
             turn = move()

@@ -61,7 +61,7 @@ INTENTS: list[tuple[str, list[str], list[str]]] = [
     ("no", ["no", "no thank you", "nope", "not now", "not really", "never mind", "I do not think so", "nothing"],
      ["No problem. I am here if you need me."]),
     ("okay", ["okay", "all right", "okay then", "fine", "I see", "good", "great", "cool", "nice", "wonderful"],
-     ["Good. What would you like to talk about?"]),
+     ["All right. What else can I do for you?"]),
     ("wait", ["wait", "one moment please", "just a moment", "wait a minute", "hold on", "let me think",
               "give me a second"],
      ["Of course, take your time."]),
