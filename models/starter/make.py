@@ -48,7 +48,7 @@ def files(part: str) -> list[Path]:
 
 def main() -> None:
     """Make the parts asked for, then list what is there with sizes and checksums."""
-    parser = argparse.ArgumentParser(description="Make the starter models (about an hour each on one busy core).")
+    parser = argparse.ArgumentParser(description="Make the starter models (one to two hours each on one busy core).")
     parser.add_argument("part", nargs="?", default="all", choices=["stt", "llm", "all"])
     parser.add_argument("--list", action="store_true", help="only list the files and their SHA-256")
     parser.add_argument("--fresh", action="store_true", help="train the llm from the start, ignoring its checkpoint")
