@@ -14,8 +14,9 @@ const MORE_EXAMPLES = [
   "The code word is lantern.",
   "What is the code word?",
   "My favourite food is pasta.",
-  "What do you know about me?",
-  "What is five plus two?",
+  "What is my favourite food?",
+  "I play the piano.",
+  "Which instrument do I play?",
   "Count to ten.",
   "What can you do?",
 ];
@@ -83,10 +84,10 @@ class App {
         $("hold").focus(); // so that Space does not press Stop
       }
     } catch (error) {
-      if (error instanceof MicrophoneError) {
-        this.problem(MICROPHONE_HELP[error.kind]);
+      if (this.listening) { // else it was stopped, or the end was told already
+        this.problem(error instanceof MicrophoneError ? MICROPHONE_HELP[error.kind] : error.message);
+        this.setListening(false);
       }
-      this.setListening(false);
     }
   }
 
