@@ -20,7 +20,10 @@ from facts import Kind
 from tokenizers import Tokenizer
 
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
-VALUE_WEIGHT = 3.0
+VALUE_WEIGHT = 3.0  # of the words that must be copied
+# What is rare or hard counts more in the loss.
+CATEGORY_WEIGHTS = {"recall": 1.5, "recall two": 3.0, "recall all": 3.0, "correction": 1.5, "untold": 1.5,
+                    "say after me": 1.5, "no tool": 3.0, "repeat": 2.0}
 # Recognisers err on short words; content words carry the meaning and are kept.
 SHORT_WORDS = set(
     "i am is the a an my to in of do you can please me it its this that have was on at for and so well um uh it's "
@@ -106,14 +109,15 @@ def turn_messages(rng: random.Random, turn: Turn, lower: bool, rate: float, cut:
         call = dict(turn.tool_call)
         if lower and "arguments" in call:
             call["arguments"] = {k: v.lower() if isinstance(v, str) else v for k, v in call["arguments"].items()}
-        out += [message("assistant", call_text(call), 1.0), message("tool", turn.tool_result or "")]
+        values = (call["name"], *(f'"{v}"' if isinstance(v, str) else f" {v}" for v in call["arguments"].values()))
+        out += [message("assistant", call_text(call), 2.5, values), message("tool", turn.tool_result or "")]
     if cut:
         words = answer.split(" ")
         out.append(message("assistant", " ".join(words[: rng.randint(1, len(words))]), 0.0))
     else:
-        heavy = turn.category in ("recall", "recall two", "recall all", "correction", "say after me", "untold")
+        weight = CATEGORY_WEIGHTS.get(turn.category, 1.0)
         values = tuple(alt for group in turn.expect for alt in group) if turn.category != "small talk" else ()
-        out.append(message("assistant", answer, 1.5 if heavy else 1.0, values))
+        out.append(message("assistant", answer, weight, values))
     return out
 
 

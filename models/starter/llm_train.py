@@ -66,7 +66,7 @@ class Batches:
         if progress < 0.40:
             return 2, 8
         roll = self.rng.random()
-        return (2, 14) if roll < 0.9 else (14, 30)
+        return (2, 14) if roll < 0.85 else (14, 30)
 
     def _fill(self, progress: float) -> None:
         talks = []
