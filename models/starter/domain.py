@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import lexicon as lex
@@ -215,14 +216,18 @@ class Talk:
         return Turn(user, sentence(request.answer, " ").strip(), "tool" if request.call else "no tool",
                     request.expect, [], request.call, request.result)
 
+    def moves(self) -> list[tuple[Callable[[], Turn | None], float]]:
+        """What a turn can be, and how often it is."""
+        return [(self.state, 26), (self.ask, 34), (self.correct, 6), (self.ask_untold, 7),
+                (self.small_talk, 14), (self.place_order, 3), (self.ask_order, 3), (self.repeat, 3),
+                (self.say_after_me, 4), (self.add, 5), (self.ask_all, 2), (self.off_topic, 4),
+                (self.use_tool, 20 if self.tools else 2)]
+
     def next(self) -> Turn:
         """One more turn, drawn by weight; a kind of turn that does not fit now is drawn again."""
-        moves = [(self.state, 26), (self.ask, 34), (self.correct, 6), (self.ask_untold, 7),
-                 (self.small_talk, 14), (self.place_order, 3), (self.ask_order, 3), (self.repeat, 3),
-                 (self.say_after_me, 4), (self.add, 5), (self.ask_all, 2), (self.off_topic, 4),
-                 (self.use_tool, 20 if self.tools else 2)]
+        moves, weights = zip(*self.moves(), strict=True)
         while True:
-            (move,) = self.rng.choices([m for m, _ in moves], [w for _, w in moves])
+            (move,) = self.rng.choices(moves, weights)
             turn = move()
             if turn is not None and len(spoken_words(turn.user)) <= MAX_WORDS:
                 self.last_answer = turn.assistant

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import prompts
 import smalltalk as talk
+import tools as toolbox
 import wording
 from domain import Talk, Turn
 from facts import Kind
@@ -38,6 +39,13 @@ class TrainingTalk(Talk):
         super().__init__(rng, split, kinds)
         self.odd = odd
         self.lower = rng.random() < 0.3
+        if not self.tools and rng.random() < 0.3:
+            self.tools = toolbox.declare(rng)
+
+    def moves(self):  # noqa: ANN201
+        """Tools and lists come more often than in a talk: each city and number must be seen in a call many times."""
+        more = {self.use_tool: 2.5, self.ask_all: 3.0, self.repeat: 1.5}
+        return [(move, weight * more.get(move, 1.0)) for move, weight in super().moves()]
 
     def draw(self, kind: Kind) -> str:
         value = super().draw(kind)

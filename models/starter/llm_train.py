@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import time
 from pathlib import Path
 
+import onnx
 import torch
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -152,6 +154,13 @@ def save(path: Path, model: LanguageModel, optimizer, step: int, seconds: float)
     path.with_suffix(".tmp").rename(path)
 
 
+def exported_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The weights in an exported graph, by their names in the model: checkpoints are not kept with the sources."""
+    graph = onnx.load(path).graph
+    weights = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in graph.initializer}
+    return {name: weight for name, weight in weights.items() if name.startswith("model.")}
+
+
 def train(args: argparse.Namespace) -> None:
     """The training loop."""
     torch.manual_seed(args.seed)
@@ -165,6 +174,10 @@ def train(args: argparse.Namespace) -> None:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         first, before = state["step"], state["seconds"]
+    elif args.start_from:
+        # The exporter stores equal tensors once; the given norms are such, and are in place already.
+        missing = model.load_state_dict(exported_weights(args.start_from), strict=False).missing_keys
+        assert all("input_layernorm" in name for name in missing), missing
     batches = Batches(encoder, random.Random(args.seed * 1_000_003 + first), args.tokens)
     started, log = time.time(), (BUILD / "llm_log.jsonl").open("a")
     bar = tqdm(range(first, args.steps), initial=first, total=args.steps, desc="llm", mininterval=5)
@@ -196,10 +209,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--fresh", action="store_true", help="ignore an existing checkpoint")
+    parser.add_argument("--start-from", type=Path, metavar="ONNX",
+                        help="begin with the weights of an exported model and its tokenizer, as `llm/onnx/model.onnx`")
     parser.add_argument("--only-tokenizer", action="store_true")
     args = parser.parse_args()
     BUILD.mkdir(exist_ok=True)
-    if args.fresh or not (BUILD / "tokenizer.json").exists():
+    if args.start_from:
+        shutil.copyfile(args.start_from.parent.parent / "tokenizer.json", BUILD / "tokenizer.json")
+    elif args.fresh or not (BUILD / "tokenizer.json").exists():
         train_tokenizer(BUILD / "tokenizer.json", args.seed)
     if not args.only_tokenizer:
         train(args)
