@@ -4,6 +4,8 @@
 //! [`Server::start`] loads engines, listens and says where; [`Server::stop`] ends every session, then the
 //! engines, and says what did not end.
 
+mod pools;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audio::AudioFormat;
 use crate::backend::LoadError;
-use crate::backend::catalog::{self, EngineSet, Loaded};
+use crate::backend::catalog::{self, EngineSet};
 use crate::config::Config;
 use crate::engine::llm::ToolChoice;
-use crate::pool::{Instance, PoolsConfig, ResourcePool, ResourcePoolManager};
+use crate::engine::vad::VadEngine;
+use crate::pool::{ResourcePoolManager, Scheduler};
 use crate::runtime::{DrainTimeout, Runtime};
 use crate::server::{ServerState, router};
 use crate::session::settings::{EchoSettings, Modality, SessionSettings, TurnDetection};
@@ -75,8 +78,11 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let metrics = Metrics::install()?;
         let (address, listener) = listen(config.server.bind).await?;
-        let engines = load(&config).await?;
-        Ok(Self::assemble(config, &engines, metrics, (address, listener)))
+        let scheduler = Scheduler::new(&config.pools);
+        let engines = load(&config, &scheduler).await?;
+        let vad = Arc::clone(&engines.vad);
+        let pools = pools::assemble(&config.pools, engines, scheduler);
+        Ok(Self::assemble(config, (pools, vad), metrics, (address, listener)))
     }
 
     /// The address it listens on.
@@ -107,15 +113,16 @@ impl Server {
 
     fn assemble(
         config: Config,
-        engines: &EngineSet,
+        (pools, vad): (ResourcePoolManager, Arc<dyn VadEngine>),
         metrics: Metrics,
         (address, listener): (SocketAddr, TcpListener),
     ) -> Self {
         let runtime = Runtime::new();
+        pools.supervise(&runtime);
         let session_config = Arc::new(config.session);
         let factory = SessionComponentFactory {
-            pools: pools(&config.pools, engines),
-            vad: Arc::clone(&engines.vad),
+            pools,
+            vad,
             runtime: runtime.clone(),
             config: Arc::clone(&session_config),
             max_wait: Duration::from_millis(config.pools.max_wait_ms),
@@ -161,33 +168,13 @@ async fn listen(bind: SocketAddr) -> Result<(SocketAddr, TcpListener), StartErro
 }
 
 /// Loads the engines on a thread of their own: models take seconds, and the port answers meanwhile.
-async fn load(config: &Config) -> Result<EngineSet, StartError> {
-    let engines = config.engines.clone();
-    let loaded = tokio::task::spawn_blocking(move || catalog::load(&engines)).await;
+async fn load(config: &Config, scheduler: &Scheduler) -> Result<EngineSet, StartError> {
+    let (engines, gate) = (config.engines.clone(), scheduler.gate());
+    let loaded = tokio::task::spawn_blocking(move || catalog::load(&engines, gate)).await;
     match loaded {
         Ok(result) => result.map_err(|errors| StartError::Engines { errors }),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
-}
-
-fn pools(config: &PoolsConfig, engines: &EngineSet) -> ResourcePoolManager {
-    ResourcePoolManager {
-        stt: pool("stt", &engines.stt, config),
-        llm: pool("llm", &engines.llm, config),
-        tts: pool("tts", &engines.tts, config),
-    }
-}
-
-fn pool<E: ?Sized>(name: &'static str, engines: &[Loaded<E>], config: &PoolsConfig) -> ResourcePool<E> {
-    let instances = engines
-        .iter()
-        .map(|loaded| Instance {
-            name: loaded.name.clone(),
-            engine: Arc::clone(&loaded.engine),
-            slots: loaded.slots,
-        })
-        .collect();
-    ResourcePool::new(name, instances, config.max_waiting)
 }
 
 fn session_defaults(config: &SessionConfig) -> SessionSettings {

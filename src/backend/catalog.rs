@@ -15,6 +15,7 @@ use super::onnx_llm::{OnnxLlm, OnnxLlmConfig};
 use super::scripted::{ScriptedLlm, ScriptedLlmConfig, ScriptedStt, ScriptedSttConfig};
 use super::scripted::{ScriptedTts, ScriptedTtsConfig, ScriptedVad, ScriptedVadConfig};
 use super::whisper::{WhisperConfig, WhisperEngine};
+use crate::engine::compute::ComputeGate;
 use crate::engine::llm::LlmEngine;
 use crate::engine::stt::SttEngine;
 use crate::engine::tts::TtsEngine;
@@ -108,7 +109,6 @@ pub struct EngineSet {
 }
 
 /// An engine and how much of it may be used at once.
-#[derive(Debug)]
 pub struct Loaded<E: ?Sized> {
     /// Its name; no two engines of one list share it.
     pub name: String,
@@ -116,30 +116,40 @@ pub struct Loaded<E: ?Sized> {
     pub engine: Arc<E>,
     /// Calls that may run at once.
     pub slots: usize,
+    /// It serves only where no other engine of its list is healthy.
+    pub fallback: bool,
+    /// Each call computes on one of this machine's cores from its begin to its end. Others compute elsewhere, or
+    /// ask for each of their steps.
+    pub computes: bool,
+    /// Builds the engine anew. Blocks while its model loads.
+    pub rebuild: Rebuild<E>,
+}
+
+/// Builds an engine anew.
+pub type Rebuild<E> = Arc<dyn Fn() -> Result<Arc<E>, LoadError> + Send + Sync>;
+
+impl<E: ?Sized> std::fmt::Debug for Loaded<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded").field("name", &self.name).field("slots", &self.slots).finish_non_exhaustive()
+    }
+}
+
+/// What engines are built with, beside their own settings.
+#[derive(Clone, Debug)]
+pub struct Resources {
+    /// Where engines that work in steps ask for each of them.
+    pub gate: Arc<dyn ComputeGate>,
+    /// ONNX Runtime's shared library.
+    onnxruntime: PathBuf,
 }
 
 /// Builds the engines that `config` names. Blocks while models load.
-pub fn load(config: &EnginesConfig) -> Result<EngineSet, Vec<LoadError>> {
+pub fn load(config: &EnginesConfig, gate: Arc<dyn ComputeGate>) -> Result<EngineSet, Vec<LoadError>> {
     let mut errors = Vec::new();
-    let runtime = config.onnxruntime.as_path();
-    let stt = build("stt", &config.stt, &mut errors, |entry| match entry {
-        SttConfig::Whisper(config) => {
-            WhisperEngine::load(config).map(|engine| Arc::new(engine) as Arc<dyn SttEngine>)
-        }
-        SttConfig::Scripted(config) => Ok(Arc::new(ScriptedStt::new(config))),
-    });
-    let llm = build("llm", &config.llm, &mut errors, |entry| match entry {
-        LlmConfig::Onnx(config) => {
-            OnnxLlm::load(config, runtime).map(|engine| Arc::new(engine) as Arc<dyn LlmEngine>)
-        }
-        LlmConfig::Scripted(config) => Ok(Arc::new(ScriptedLlm::new(config))),
-    });
-    let tts = build("tts", &config.tts, &mut errors, |entry| match entry {
-        TtsConfig::Espeak(config) => {
-            EspeakTts::load(config).map(|engine| Arc::new(engine) as Arc<dyn TtsEngine>)
-        }
-        TtsConfig::Scripted(config) => Ok(Arc::new(ScriptedTts::new(config))),
-    });
+    let resources = Resources { gate, onnxruntime: config.onnxruntime.clone() };
+    let stt = build("stt", &config.stt, (&resources, load_stt), &mut errors);
+    let llm = build("llm", &config.llm, (&resources, load_llm), &mut errors);
+    let tts = build("tts", &config.tts, (&resources, load_tts), &mut errors);
     let vad: Arc<dyn VadEngine> = match &config.vad {
         VadConfig::Earshot => Arc::new(EarshotVad),
         VadConfig::Scripted(config) => Arc::new(ScriptedVad::new(config)),
@@ -147,14 +157,40 @@ pub fn load(config: &EnginesConfig) -> Result<EngineSet, Vec<LoadError>> {
     if errors.is_empty() { Ok(EngineSet { stt, llm, tts, vad }) } else { Err(errors) }
 }
 
-/// What every entry of a list has.
-trait Entry {
-    fn name(&self) -> &str;
-    fn slots(&self) -> usize;
+fn load_stt(config: &SttConfig, _: &Resources) -> Result<Arc<dyn SttEngine>, LoadError> {
+    Ok(match config {
+        SttConfig::Whisper(config) => Arc::new(WhisperEngine::load(config)?),
+        SttConfig::Scripted(config) => Arc::new(ScriptedStt::new(config)),
+    })
 }
 
+fn load_llm(config: &LlmConfig, resources: &Resources) -> Result<Arc<dyn LlmEngine>, LoadError> {
+    Ok(match config {
+        LlmConfig::Onnx(config) => {
+            Arc::new(OnnxLlm::load(config, &resources.onnxruntime, Arc::clone(&resources.gate))?)
+        }
+        LlmConfig::Scripted(config) => Arc::new(ScriptedLlm::new(config)),
+    })
+}
+
+fn load_tts(config: &TtsConfig, _: &Resources) -> Result<Arc<dyn TtsEngine>, LoadError> {
+    Ok(match config {
+        TtsConfig::Espeak(config) => Arc::new(EspeakTts::load(config)?),
+        TtsConfig::Scripted(config) => Arc::new(ScriptedTts::new(config)),
+    })
+}
+
+/// What every entry of a list has.
+trait Entry: Clone + Send + Sync + 'static {
+    fn name(&self) -> &str;
+    fn slots(&self) -> usize;
+    fn fallback(&self) -> bool;
+    fn computes(&self) -> bool;
+}
+
+/// `computes` is a pattern of the kinds whose calls take a core from begin to end.
 macro_rules! entry {
-    ($config:ident: $($kind:ident),+) => {
+    ($config:ident: $($kind:ident),+; computes $computes:pat) => {
         impl Entry for $config {
             fn name(&self) -> &str {
                 match self { $(Self::$kind(config) => &config.name),+ }
@@ -162,22 +198,32 @@ macro_rules! entry {
             fn slots(&self) -> usize {
                 match self { $(Self::$kind(config) => config.slots),+ }
             }
+            fn fallback(&self) -> bool {
+                match self { $(Self::$kind(config) => config.fallback),+ }
+            }
+            fn computes(&self) -> bool {
+                matches!((self, true), $computes)
+            }
         }
     };
 }
 
-entry!(SttConfig: Whisper, Scripted);
-entry!(LlmConfig: Onnx, Scripted);
-entry!(TtsConfig: Espeak, Scripted);
+entry!(SttConfig: Whisper, Scripted; computes (Self::Whisper(_), true));
+// It asks for each step.
+entry!(LlmConfig: Onnx, Scripted; computes (_, false));
+entry!(TtsConfig: Espeak, Scripted; computes (Self::Espeak(_), true));
 
 /// The most slots an engine may have: more is a slip of the pen, and would be as many threads or sequences.
 const MAX_SLOTS: usize = 256;
 
-fn build<C: Entry, E: ?Sized>(
+/// How one kind of engine is built.
+type Load<C, E> = fn(&C, &Resources) -> Result<Arc<E>, LoadError>;
+
+fn build<C: Entry, E: ?Sized + 'static>(
     list: &str,
     entries: &[C],
+    (resources, load): (&Resources, Load<C, E>),
     errors: &mut Vec<LoadError>,
-    load: impl Fn(&C) -> Result<Arc<E>, LoadError>,
 ) -> Vec<Loaded<E>> {
     let mut wrong = |key: String, value: String, reason: &str| {
         errors.push(LoadError::Config { key, value, reason: reason.to_owned() });
@@ -197,19 +243,40 @@ fn build<C: Entry, E: ?Sized>(
             usable.push(entry);
         }
     }
+    if !entries.is_empty() && entries.iter().all(Entry::fallback) {
+        wrong(format!("{list}[0].fallback"), "true".into(), "one engine at least is not a fallback");
+    }
     let mut loaded = Vec::new();
     for entry in usable {
-        match load(entry) {
-            Ok(engine) => loaded.push(Loaded { name: entry.name().to_owned(), engine, slots: entry.slots() }),
+        match load_one(entry, resources, load) {
+            Ok(engine) => loaded.push(engine),
             Err(error) => errors.push(error),
         }
     }
     loaded
 }
 
+fn load_one<C: Entry, E: ?Sized + 'static>(
+    entry: &C,
+    resources: &Resources,
+    load: Load<C, E>,
+) -> Result<Loaded<E>, LoadError> {
+    let engine = load(entry, resources)?;
+    let (again, resources) = (entry.clone(), resources.clone());
+    Ok(Loaded {
+        name: entry.name().to_owned(),
+        engine,
+        slots: entry.slots(),
+        fallback: entry.fallback(),
+        computes: entry.computes(),
+        rebuild: Arc::new(move || load(&again, &resources)),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::compute::Unlimited;
 
     const SCRIPTED: &str = r#"
         vad = { kind = "scripted", threshold_dbfs = -30.0 }
@@ -230,7 +297,7 @@ mod tests {
     #[test]
     fn scripted_engines_load_from_toml() {
         let config: EnginesConfig = toml::from_str(SCRIPTED).expect("the documented form");
-        let engines = load(&config).expect("nothing to go wrong");
+        let engines = load(&config, Arc::new(Unlimited)).expect("nothing to go wrong");
         assert_eq!(engines.llm[0].slots, 3);
         let names: Vec<&str> = engines.tts.iter().map(|loaded| loaded.name.as_str()).collect();
         assert_eq!(names, ["scripted-tts", "second"]);
@@ -264,7 +331,7 @@ mod tests {
             name = "espeak"
         "#;
         let config: EnginesConfig = toml::from_str(text).expect("well formed");
-        let errors = load(&config).expect_err("nothing of it works");
+        let errors = load(&config, Arc::new(Unlimited)).expect_err("nothing of it works");
         let told = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert_eq!(errors.len(), 5, "{told}");
         for part in

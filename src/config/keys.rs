@@ -28,6 +28,7 @@ pub(super) enum Allowed {
 
 use Allowed::{Any, Between, OneOf, Text};
 
+const FALLBACK: &str = "It serves only where no other engine of its list is healthy";
 const ENGINE_NAME: &str = "Its name in logs and metrics; no two of a list share it";
 /// More is a slip of the pen, and would be as many threads.
 const SLOTS: Allowed = Between(1.0, 256.0);
@@ -118,8 +119,53 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "pools.max_waiting",
         "Requests that may wait in one pool; one more is refused",
-        Between(0.0, 100_000.0),
+        Between(1.0, 100_000.0),
     ),
+    key(
+        "pools.max_share",
+        "The part of a pool's slots that one session may have at once; two it may always have",
+        Between(0.01, 1.0),
+    ),
+    key(
+        "pools.cpu_permits",
+        "Engine calls that compute on this machine's CPU at once, over all pools; 0: as many as it has cores",
+        Between(0.0, 1_024.0),
+    ),
+    key(
+        "pools.first_output_ms",
+        "How long an engine may take to its first output; then the call is tried once elsewhere",
+        Between(100.0, 10.0 * MINUTE_MS),
+    ),
+    key(
+        "pools.stall_ms",
+        "How long an engine may pause within its answer before the call counts as failed",
+        Between(100.0, 10.0 * MINUTE_MS),
+    ),
+    key(
+        "pools.breaker_failures",
+        "Failed calls in a row after which an engine gets no more until a probe succeeds",
+        Between(1.0, 1_000.0),
+    ),
+    key(
+        "pools.breaker_backoff_ms",
+        "Pause before that probe; it doubles with each that fails, up to a minute",
+        Between(10.0, MINUTE_MS),
+    ),
+    key(
+        "pools.stuck_after_ms",
+        "How long an engine may hold on to a cancelled call before it is replaced",
+        Between(100.0, 10.0 * MINUTE_MS),
+    ),
+    key("pools.probe_interval_s", "An engine that nobody used for so long is tried", Between(1.0, DAY_S)),
+    key("pools.probe_timeout_ms", "How long a probe may take", Between(100.0, MINUTE_MS)),
+    key(
+        "pools.grow_after_ms",
+        "A pool grows, up to max_instances, when waits stay longer than this",
+        Between(1.0, MINUTE_MS),
+    ),
+    key("pools.max_instances.stt", "Speech-to-text engines that the pool may grow to", SLOTS),
+    key("pools.max_instances.llm", "Language models that the pool may grow to", SLOTS),
+    key("pools.max_instances.tts", "Text-to-speech engines that the pool may grow to", SLOTS),
     key(
         "engines.onnxruntime",
         "ONNX Runtime's shared library, read when an engine needs it",
@@ -128,6 +174,7 @@ pub(super) const KEYS: &[Key] = &[
     key("engines.stt[*].kind", "Speech-to-text: what it runs on", OneOf(&["whisper", "scripted"])),
     key("engines.stt[*].name", ENGINE_NAME, Text("text", check::not_empty)),
     key("engines.stt[*].slots", "Utterances transcribed at once: a thread and a state each", SLOTS),
+    key("engines.stt[*].fallback", FALLBACK, Any("true or false")),
     key("engines.stt[*].model", "A ggml Whisper model", Any("a path")),
     key(
         "engines.stt[*].language",
@@ -142,6 +189,7 @@ pub(super) const KEYS: &[Key] = &[
     key("engines.llm[*].kind", "Language model: what it runs on", OneOf(&["onnx", "scripted"])),
     key("engines.llm[*].name", ENGINE_NAME, Text("text", check::not_empty)),
     key("engines.llm[*].slots", "Answers written at once", SLOTS),
+    key("engines.llm[*].fallback", FALLBACK, Any("true or false")),
     key("engines.llm[*].model", "Directory of the model", Any("a path")),
     key(
         "engines.llm[*].file",
@@ -181,6 +229,7 @@ pub(super) const KEYS: &[Key] = &[
     key("engines.tts[*].kind", "Text-to-speech: what it runs on", OneOf(&["espeak", "scripted"])),
     key("engines.tts[*].name", ENGINE_NAME, Text("text", check::not_empty)),
     key("engines.tts[*].slots", "Clauses spoken at once: a process each", SLOTS),
+    key("engines.tts[*].fallback", FALLBACK, Any("true or false")),
     key("engines.tts[*].program", "espeak-ng, looked up in PATH", Any("a path or a name")),
     key(
         "engines.tts[*].language",

@@ -33,16 +33,29 @@ pub enum EngineError {
         reason: String,
     },
     /// The engine did not answer in time.
-    #[error("{engine} did not answer within {waited_ms} ms")]
+    #[error("{engine} did not give {phase} within {waited_ms} ms")]
     TimedOut {
         /// The engine's name.
         engine: String,
+        /// What was waited for.
+        phase: &'static str,
         /// How long was waited.
         waited_ms: u64,
     },
 }
 
 impl EngineError {
+    /// The variant's name, for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::BadRequest { .. } => "bad_request",
+            Self::Failed { .. } => "failed",
+            Self::Unavailable { .. } => "unavailable",
+            Self::TimedOut { .. } => "timed_out",
+        }
+    }
+
     /// Whether the same call may succeed on another instance.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Failed { .. } | Self::Unavailable { .. } | Self::TimedOut { .. })

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use super::compute::Urgency;
 use super::{CancelFlag, EngineStream};
 
 /// Continues a conversation.
@@ -22,6 +23,9 @@ pub struct LlmRequest {
     pub tool_choice: ToolChoice,
     /// The most tokens to generate; `None` leaves it to the engine's own limit.
     pub max_tokens: Option<u32>,
+    /// Whether a person waits in silence for what comes next; the caller lowers it when the first clause is there.
+    /// An engine that writes several answers at once serves the urgent ones first.
+    pub urgency: Urgency,
 }
 
 /// Who speaks in a [`ChatMessage`].

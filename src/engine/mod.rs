@@ -7,6 +7,7 @@
 //! Read [`stt::SttEngine`] first; the others have the same shape.
 
 pub mod cancel;
+pub mod compute;
 pub mod error;
 pub mod llm;
 pub mod stt;

@@ -1,14 +1,18 @@
-//! A slot of an engine, held: while the [`Lease`] lives the slot is taken, when it drops the next waiter has it.
+//! A slot of an engine, held: while the [`Lease`] lives the slot is taken. When it drops, the call behind it is
+//! told to stop, and the slot is free as soon as the engine has let go of it.
 
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::time::Instant;
 
 use super::pool::Shared;
-use super::queue::{HolderId, WorkClass};
+use super::queue::{HolderId, Ticket, WorkClass};
+use super::schedule::MemberId;
+use crate::engine::{CancelFlag, EngineError};
 
 /// Who wants a slot, for what, and how long that makes sense.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +44,20 @@ pub enum LeaseError {
         /// `pools.max_waiting`.
         limit: usize,
     },
+    /// A newer partial transcript of the same session took this one's place.
+    #[error("a newer request took this one's place in the {pool} line")]
+    Superseded {
+        /// The pool's name.
+        pool: &'static str,
+    },
+    /// Every instance has failed and none is well again yet.
+    #[error(
+        "no {pool} engine is healthy at the moment; they are being restarted, try again in a few seconds"
+    )]
+    Unhealthy {
+        /// The pool's name.
+        pool: &'static str,
+    },
     /// The pool has no engine at all.
     #[error("no {pool} engine is configured; see [engines.{pool}] in the configuration")]
     NoInstance {
@@ -48,17 +66,45 @@ pub enum LeaseError {
     },
 }
 
-/// One slot of an engine. Dereferences to the engine; gives the slot back when dropped.
+/// One slot of an engine. Dereferences to the engine; dropping it stops the call and gives the slot back.
 #[must_use = "the slot is given back as soon as the lease is dropped"]
 pub struct Lease<E: ?Sized> {
-    engine: Arc<E>,
-    instance: usize,
-    shared: Arc<Shared<E>>,
+    pub(super) engine: Arc<E>,
+    pub(super) instance: Arc<str>,
+    pub(super) member: MemberId,
+    pub(super) ticket: Ticket,
+    /// How long it was waited for.
+    pub(super) queued: Duration,
+    /// Keeps the slot until the engine has let go, too.
+    pub(super) cancel: CancelFlag,
+    pub(super) pool: Arc<Shared<E>>,
 }
 
 impl<E: ?Sized> Lease<E> {
-    pub(super) fn new(engine: Arc<E>, instance: usize, shared: Arc<Shared<E>>) -> Self {
-        Self { engine, instance, shared }
+    /// The flag to give to the call. It is raised when the lease drops.
+    pub fn cancel_flag(&self) -> CancelFlag {
+        self.cancel.clone()
+    }
+
+    /// Name of the instance.
+    pub fn instance(&self) -> &Arc<str> {
+        &self.instance
+    }
+
+    /// How long the slot was waited for.
+    pub fn queued(&self) -> Duration {
+        self.queued
+    }
+
+    pub(super) fn succeeded(&self) {
+        self.pool.on_success(self.member);
+    }
+
+    /// Only what the instance is to blame for counts against it.
+    pub(super) fn failed(&self, error: &EngineError) {
+        if error.is_retryable() {
+            self.pool.on_failure(self.member, error);
+        }
     }
 }
 
@@ -72,7 +118,8 @@ impl<E: ?Sized> Deref for Lease<E> {
 
 impl<E: ?Sized> Drop for Lease<E> {
     fn drop(&mut self) {
-        self.shared.release(self.instance);
+        self.cancel.cancel();
+        self.pool.abandon(self.ticket);
     }
 }
 

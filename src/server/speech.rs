@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures::StreamExt;
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -15,9 +14,9 @@ use super::access::{api_error, authenticate};
 use super::router::ServerState;
 use crate::audio::wav::encode_wav;
 use crate::audio::{AudioFormat, Resampler};
+use crate::engine::EngineError;
 use crate::engine::tts::{TtsEvent, TtsRequest};
-use crate::engine::{CancelFlag, EngineError};
-use crate::pool::{HolderId, LeaseRequest, WorkClass};
+use crate::pool::{CallError, HolderId, LeaseRequest, WorkClass};
 
 /// Longest text, in characters: OpenAI's limit.
 const MAX_INPUT_CHARS: usize = 4_096;
@@ -89,18 +88,17 @@ fn problem(request: &SpeechRequest) -> Option<String> {
 }
 
 async fn synthesize(state: &ServerState, request: SpeechRequest) -> Result<Vec<i16>, (StatusCode, String)> {
-    let lease_request = LeaseRequest {
+    let lease = LeaseRequest {
         holder: NO_SESSION,
         class: WorkClass::Background,
         deadline: Instant::now() + std::time::Duration::from_secs(30),
     };
-    let lease = state.pools.tts.lease(lease_request).await;
-    let lease = lease.map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
-    let cancel = CancelFlag::new();
-    let _stop_engine = cancel.guard();
     let request = TtsRequest { text: request.input, voice: request.voice, speed: request.speed };
     let failed = |error: EngineError| (StatusCode::BAD_GATEWAY, error.to_string());
-    let mut stream = lease.synthesize(request, cancel);
+    let mut stream = state.pools.tts.synthesize(lease, request).await.map_err(|error| match error {
+        CallError::Lease(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        CallError::Engine(error) => failed(error),
+    })?;
     let (mut samples, mut resampler) = (Vec::new(), None::<Resampler>);
     while let Some(event) = stream.next().await {
         let TtsEvent::Audio(chunk) = event.map_err(failed)? else { continue };

@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::id::{ItemId, ResponseId};
 use crate::audio::AudioError;
 use crate::engine::EngineError;
-use crate::pool::LeaseError;
+use crate::pool::{CallError, LeaseError};
 
 /// Why a client's event had no effect, or why a response failed.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -107,6 +107,15 @@ pub enum SessionError {
     /// An engine failed.
     #[error("{0}")]
     Engine(#[from] EngineError),
+}
+
+impl From<CallError> for SessionError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Lease(error) => Self::Overloaded(error),
+            CallError::Engine(error) => Self::Engine(error),
+        }
+    }
 }
 
 impl From<AudioError> for SessionError {

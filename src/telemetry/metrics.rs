@@ -29,6 +29,12 @@ pub const POOL_WAIT_SECONDS: &str = "antiphon_pool_wait_seconds";
 pub const POOL_IN_USE: &str = "antiphon_pool_in_use";
 /// Engine calls that failed, by `engine` and `kind` (the variant of `EngineError`).
 pub const ENGINE_ERRORS_TOTAL: &str = "antiphon_engine_errors_total";
+/// Probes of engines, by `engine` and `outcome`: `ok`, `failed`.
+pub const ENGINE_PROBES_TOTAL: &str = "antiphon_engine_probes_total";
+/// Engines of `pool` that were taken out of service because they did not let go of a cancelled call.
+pub const ENGINE_QUARANTINES_TOTAL: &str = "antiphon_engine_quarantines_total";
+/// Engines of `pool` that were built anew.
+pub const ENGINE_RESTARTS_TOTAL: &str = "antiphon_engine_restarts_total";
 /// Error events sent to clients, by `code`.
 pub const PROTOCOL_ERRORS_TOTAL: &str = "antiphon_protocol_errors_total";
 /// Session tasks that panicked. Each one is a bug: the log line beside it names the place.
@@ -99,6 +105,9 @@ pub const ALL: &[Metric] = &[
     seconds(POOL_WAIT_SECONDS, "pool", "Wait for a slot of a pool"),
     gauge(POOL_IN_USE, "pool", "Slots of a pool that are leased now"),
     counter(ENGINE_ERRORS_TOTAL, "engine, kind", "Engine calls that failed"),
+    counter(ENGINE_PROBES_TOTAL, "engine, outcome", "Probes of engines"),
+    counter(ENGINE_QUARANTINES_TOTAL, "pool", "Engines that did not let go of a cancelled call"),
+    counter(ENGINE_RESTARTS_TOTAL, "pool", "Engines that were built anew"),
     counter(PROTOCOL_ERRORS_TOTAL, "code", "Error events sent to clients"),
     counter(PANICS_TOTAL, "", "Session tasks that panicked; each one is a bug"),
     Metric {

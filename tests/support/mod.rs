@@ -9,7 +9,7 @@ use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt, ScriptedTts, Scripte
 use antiphon::engine::llm::{LlmEngine, ToolChoice};
 use antiphon::engine::stt::SttEngine;
 use antiphon::engine::tts::TtsEngine;
-use antiphon::pool::{Instance, ResourcePool, ResourcePoolManager};
+use antiphon::pool::{Instance, PoolsConfig, ResourcePool, ResourcePoolManager, Scheduler};
 use antiphon::runtime::Runtime;
 use antiphon::session::conversation::{Content, Item, ItemBody, ItemStatus, Previous, Role};
 use antiphon::session::event::{ResponseEvent, ResponseView};
@@ -40,10 +40,12 @@ impl Stage {
 
     pub(crate) fn with_config(stt: ScriptedStt, llm: ScriptedLlm, config: SessionConfig) -> Self {
         let (stt, llm, tts) = (Arc::new(stt), Arc::new(llm), Arc::new(ScriptedTts::humming(5)));
+        let scheduler = Scheduler::new(&pools_config());
         let pools = ResourcePoolManager {
-            stt: pool("stt", Arc::clone(&stt) as Arc<dyn SttEngine>),
-            llm: pool("llm", Arc::clone(&llm) as Arc<dyn LlmEngine>),
-            tts: pool("tts", Arc::clone(&tts) as Arc<dyn TtsEngine>),
+            stt: pool("stt", Arc::clone(&stt) as Arc<dyn SttEngine>, &scheduler),
+            llm: pool("llm", Arc::clone(&llm) as Arc<dyn LlmEngine>, &scheduler),
+            tts: pool("tts", Arc::clone(&tts) as Arc<dyn TtsEngine>, &scheduler),
+            scheduler,
         };
         let runtime = Runtime::new();
         let factory = SessionComponentFactory {
@@ -68,8 +70,13 @@ impl Stage {
     }
 }
 
-fn pool<E: ?Sized>(name: &'static str, engine: Arc<E>) -> ResourcePool<E> {
-    ResourcePool::new(name, vec![Instance { name: name.to_owned(), engine, slots: 4 }], 64)
+/// Breakers stay closed: what they do is tested with the pools, and here faults come in rows.
+fn pools_config() -> PoolsConfig {
+    PoolsConfig { breaker_failures: u32::MAX, ..PoolsConfig::default() }
+}
+
+fn pool<E: ?Sized>(name: &'static str, engine: Arc<E>, scheduler: &Scheduler) -> ResourcePool<E> {
+    ResourcePool::new(name, vec![Instance::new(name, engine, 4)], scheduler, &pools_config())
 }
 
 pub(crate) fn settings() -> SessionSettings {

@@ -42,6 +42,8 @@ pub struct EspeakConfig {
     pub name: String,
     /// Clauses spoken at once: each is a process of its own.
     pub slots: usize,
+    /// It serves only where no other engine of its list is healthy.
+    pub fallback: bool,
     /// The program, looked up in `PATH`.
     pub program: PathBuf,
     /// The language that OpenAI's voice names speak here, as `espeak-ng --voices` names it.
@@ -52,7 +54,13 @@ impl Default for EspeakConfig {
     /// American English, which the starter speech-to-text was trained on. Four slots: a clause takes about
     /// 10 ms of CPU, so more would only compete with the models.
     fn default() -> Self {
-        Self { name: "espeak".into(), slots: 4, program: "espeak-ng".into(), language: "en-us".into() }
+        Self {
+            name: "espeak".into(),
+            slots: 4,
+            fallback: false,
+            program: "espeak-ng".into(),
+            language: "en-us".into(),
+        }
     }
 }
 

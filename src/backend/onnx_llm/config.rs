@@ -12,6 +12,8 @@ pub struct OnnxLlmConfig {
     pub name: String,
     /// Answers written at once, a token each in turn.
     pub slots: usize,
+    /// It serves only where no other engine of its list is healthy.
+    pub fallback: bool,
     /// Directory of the model as the hub lays it out: `config.json`, `tokenizer.json`, `tokenizer_config.json`,
     /// and the graph.
     pub model: PathBuf,
@@ -33,6 +35,7 @@ impl Default for OnnxLlmConfig {
         Self {
             name: "onnx".into(),
             slots: 8,
+            fallback: false,
             model: "models/starter/llm".into(),
             file: None,
             max_context: 4096,

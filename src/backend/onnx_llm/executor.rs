@@ -1,5 +1,6 @@
 //! The thread that owns the model: it lets up to `slots` answers make one step each in turn, so that none waits
-//! for the whole of another.
+//! for the whole of another. Answers that a person waits for in silence go first; the others, which play already,
+//! step when none of those can.
 
 use std::time::Duration;
 
@@ -27,14 +28,23 @@ pub(super) fn run(model: &mut Model, jobs: &Receiver<Job>) {
                 Err(TryRecvError::Disconnected) => return,
             }
         }
-        let mut has_worked = false;
-        sequences.retain_mut(|sequence| {
-            let turn = sequence.turn(model);
-            has_worked |= turn != Turn::Waits;
-            turn != Turn::Ended
-        });
+        let has_worked = round(model, &mut sequences, true) || round(model, &mut sequences, false);
         if !has_worked && !sequences.is_empty() {
             crossbeam_channel::never::<()>().recv_timeout(READER_POLL).ok();
         }
     }
+}
+
+/// One step of each answer that is urgent, or of each that is not; whether any could make one.
+fn round(model: &mut Model, sequences: &mut Vec<Sequence>, urgent: bool) -> bool {
+    let mut has_worked = false;
+    sequences.retain_mut(|sequence| {
+        if sequence.is_urgent() != urgent {
+            return true;
+        }
+        let turn = sequence.turn(model);
+        has_worked |= turn != Turn::Waits;
+        turn != Turn::Ended
+    });
+    has_worked
 }

@@ -21,6 +21,7 @@ mod template;
 pub use config::{OnnxLlmConfig, SamplingConfig};
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 use futures::stream;
@@ -30,6 +31,7 @@ use self::model::Model;
 use self::sequence::{Event, Job};
 use super::LoadError;
 use super::worker::{Worker, raised};
+use crate::engine::compute::ComputeGate;
 use crate::engine::llm::{LlmEngine, LlmEvent, LlmRequest};
 use crate::engine::{CancelFlag, EngineError, EngineStream};
 
@@ -45,9 +47,13 @@ pub struct OnnxLlm {
 
 impl OnnxLlm {
     /// Loads the model and makes one step with it. `library` is ONNX Runtime's shared library; the first one that
-    /// is loaded serves the whole process.
-    pub fn load(config: &OnnxLlmConfig, library: &Path) -> Result<Self, LoadError> {
-        let mut model = Model::load(config, library)?;
+    /// is loaded serves the whole process. Each step enters `gate` first.
+    pub fn load(
+        config: &OnnxLlmConfig,
+        library: &Path,
+        gate: Arc<dyn ComputeGate>,
+    ) -> Result<Self, LoadError> {
+        let mut model = Model::load(config, library, gate)?;
         model.warm_up().map_err(|reason| LoadError::Start { engine: config.name.clone(), reason })?;
         let body = move |jobs: &Receiver<Job>| executor::run(&mut model, jobs);
         Ok(Self { name: config.name.clone(), worker: Worker::start(&config.name, vec![body])? })

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
@@ -15,6 +16,7 @@ use super::prompt::fit;
 use super::template::ChatTemplate;
 use crate::backend::LoadError;
 use crate::engine::EngineError;
+use crate::engine::compute::ComputeGate;
 use crate::engine::llm::{ChatMessage, LlmRequest, ToolChoice, ToolSpec};
 
 /// At least so much of the context is left for the answer, where the request allows that much.
@@ -31,6 +33,8 @@ pub(super) struct Model {
     pub(super) ends: HashSet<u32>,
     /// Tokens of a prompt and its answer together.
     pub(super) context: usize,
+    /// Each step enters here first.
+    pub(super) gate: Arc<dyn ComputeGate>,
 }
 
 /// A request as tokens.
@@ -45,7 +49,11 @@ pub(super) struct Prompt {
 
 impl Model {
     /// Reads the directory that `config` names; `library` is ONNX Runtime's.
-    pub(super) fn load(config: &OnnxLlmConfig, library: &Path) -> Result<Self, LoadError> {
+    pub(super) fn load(
+        config: &OnnxLlmConfig,
+        library: &Path,
+        gate: Arc<dyn ComputeGate>,
+    ) -> Result<Self, LoadError> {
         let files = Files { config };
         if let Some((key, value, rule)) = config.sampling.problem() {
             let key = format!("llm.{}.sampling.{key}", config.name);
@@ -79,7 +87,7 @@ impl Model {
         let limit =
             settings["max_position_embeddings"].as_u64().and_then(|limit| usize::try_from(limit).ok());
         let context = config.max_context.min(limit.unwrap_or(usize::MAX)).max(1);
-        Ok(Self { config: config.clone(), decoder, tokenizer, template, ends, context })
+        Ok(Self { config: config.clone(), decoder, tokenizer, template, ends, context, gate })
     }
 
     /// One step over one token, so that the first caller does not wait for memory to be touched.

@@ -96,6 +96,11 @@ impl Sequence {
         sequence
     }
 
+    /// Whether a person waits for it in silence.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.job.request.urgency.is_urgent()
+    }
+
     /// One step, if its reader has room.
     pub(super) fn turn(&mut self, model: &mut Model) -> Turn {
         if self.job.events.is_closed() {
@@ -132,7 +137,9 @@ impl Sequence {
 
     fn step(&mut self, model: &mut Model) -> Result<(), String> {
         let chunk: Vec<i64> = self.unread.drain(..self.unread.len().min(PROMPT_CHUNK)).collect();
+        let permit = model.gate.enter(self.is_urgent());
         let mut logits = model.decoder.step(&mut self.cache, &chunk)?;
+        drop(permit);
         if !self.unread.is_empty() {
             return Ok(());
         }

@@ -6,6 +6,7 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::time::{Duration, Instant, timeout};
 
 use super::*;
+use crate::engine::compute::{Unlimited, Urgency};
 use crate::engine::llm::{ChatMessage, ChatRole, FinishReason, TokenUsage, ToolChoice, ToolSpec};
 
 /// A path below the repository's root, where tests of any directory find it.
@@ -22,7 +23,7 @@ fn config() -> OnnxLlmConfig {
 fn load(config: &OnnxLlmConfig) -> OnnxLlm {
     let library = root(".cache/onnxruntime/libonnxruntime.so");
     assert!(library.exists(), "{} is missing: run `scripts/setup`", library.display());
-    OnnxLlm::load(config, &library).expect("the starter model loads")
+    OnnxLlm::load(config, &library, Arc::new(Unlimited)).expect("the starter model loads")
 }
 
 fn talk(lines: &[&str]) -> LlmRequest {
@@ -33,6 +34,7 @@ fn talk(lines: &[&str]) -> LlmRequest {
         tools: [].into(),
         tool_choice: ToolChoice::Auto,
         max_tokens: Some(60),
+        urgency: Urgency::default(),
     }
 }
 
@@ -173,7 +175,7 @@ async fn cancelling_ends_it_and_frees_its_slot() {
 fn missing_and_broken_parts_say_what_to_do() {
     let library = root(".cache/onnxruntime/libonnxruntime.so");
     let told = |config: &OnnxLlmConfig, library: &Path| {
-        OnnxLlm::load(config, library).expect_err("broken").to_string()
+        OnnxLlm::load(config, library, Arc::new(Unlimited)).expect_err("broken").to_string()
     };
     let error = told(&config(), Path::new("/nowhere/libonnxruntime.so"));
     assert!(error.contains("/nowhere/libonnxruntime.so") && error.contains("scripts/setup"), "{error}");

@@ -18,6 +18,8 @@ pub struct ScriptedLlmConfig {
     pub name: String,
     /// Calls that may run at once; told to the pool, not enforced.
     pub slots: usize,
+    /// It serves only where no other engine of its list is healthy.
+    pub fallback: bool,
     /// Steps of each call in turn; the last call's steps repeat.
     pub calls: Vec<Vec<Step>>,
     /// Milliseconds from word to word of one text.
@@ -28,7 +30,7 @@ impl Default for ScriptedLlmConfig {
     /// Echoes the user: first word after 30 ms, a word every 8 ms, about what the starter model does on one core.
     fn default() -> Self {
         let calls = vec![vec![Step::text(30, "You said: {user}")]];
-        Self { name: "scripted-llm".into(), slots: 8, calls, word_ms: 8 }
+        Self { name: "scripted-llm".into(), slots: 8, fallback: false, calls, word_ms: 8 }
     }
 }
 
@@ -179,6 +181,7 @@ impl<'a> Plan<'a> {
 mod tests {
     use super::*;
     use crate::engine::EngineError;
+    use crate::engine::compute::Urgency;
     use crate::engine::llm::{ChatMessage, ToolChoice};
     use futures::{StreamExt, TryStreamExt};
     use std::time::Duration;
@@ -187,7 +190,13 @@ mod tests {
     fn ask(text: &str, max_tokens: Option<u32>) -> LlmRequest {
         let messages =
             [ChatMessage::text(ChatRole::System, "Be brief."), ChatMessage::text(ChatRole::User, text)];
-        LlmRequest { messages: messages.into(), tools: [].into(), tool_choice: ToolChoice::Auto, max_tokens }
+        LlmRequest {
+            messages: messages.into(),
+            tools: [].into(),
+            tool_choice: ToolChoice::Auto,
+            max_tokens,
+            urgency: Urgency::default(),
+        }
     }
 
     fn text_of(events: &[LlmEvent]) -> String {

@@ -19,6 +19,8 @@ pub struct ScriptedSttConfig {
     pub name: String,
     /// Calls that may run at once; told to the pool, not enforced.
     pub slots: usize,
+    /// It serves only where no other engine of its list is healthy.
+    pub fallback: bool,
     /// Steps of each call in turn; the last call's steps repeat. A call ends at its first text.
     pub calls: Vec<Vec<Step>>,
 }
@@ -27,7 +29,7 @@ impl Default for ScriptedSttConfig {
     /// One text after 60 ms: what the starter model takes for a short utterance on one core.
     fn default() -> Self {
         let calls = vec![vec![Step::text(60, "utterance {call} of {ms} milliseconds")]];
-        Self { name: "scripted-stt".into(), slots: 4, calls }
+        Self { name: "scripted-stt".into(), slots: 4, fallback: false, calls }
     }
 }
 

@@ -22,6 +22,8 @@ pub struct ScriptedTtsConfig {
     pub name: String,
     /// Calls that may run at once; told to the pool, not enforced.
     pub slots: usize,
+    /// It serves only where no other engine of its list is healthy.
+    pub fallback: bool,
     /// Steps of each call in turn; the last call's steps repeat. `{ text = "{text}" }` speaks what is asked for.
     pub calls: Vec<Vec<Step>>,
     /// Samples a second.
@@ -45,6 +47,7 @@ impl Default for ScriptedTtsConfig {
         Self {
             name: "scripted-tts".into(),
             slots: 4,
+            fallback: false,
             calls: vec![vec![Step::text(15, "{text}")]],
             sample_rate: 22_050,
             character_ms: 65,

@@ -36,6 +36,8 @@ pub struct WhisperConfig {
     pub name: String,
     /// Utterances transcribed at once: a thread and a state each.
     pub slots: usize,
+    /// It serves only where no other engine of its list is healthy.
+    pub fallback: bool,
     /// A ggml Whisper model file.
     pub model: PathBuf,
     /// ISO 639-1 code for requests that name no language; none lets the model decide, at the price of a second
@@ -53,6 +55,7 @@ impl Default for WhisperConfig {
         Self {
             name: "whisper".into(),
             slots: 2,
+            fallback: false,
             model: "models/starter/stt/ggml-starter.bin".into(),
             language: Some("en".into()),
             audio_ctx_margin: 16,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Piece, Running, SessionActor};
+use crate::engine::compute::Urgency;
 use crate::engine::llm::{ChatMessage, ChatRole, LlmRequest};
 use crate::session::conversation::{Item, messages_of};
 use crate::session::error::{ItemEvent, SessionError};
@@ -95,6 +96,7 @@ impl SessionActor {
                 tools: Arc::clone(&settings.tools),
                 tool_choice: settings.tool_choice.clone(),
                 max_tokens: settings.max_output_tokens,
+                urgency: Urgency::default(),
             },
             speech,
         })

@@ -14,21 +14,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::error::SessionError;
 use super::turn::TurnKey;
 use crate::engine::stt::{STT_SAMPLE_RATE, SttRequest, Transcript};
-use crate::engine::{CancelFlag, EngineError};
-use crate::pool::{HolderId, LeaseRequest, ResourcePoolManager, WorkClass};
+use crate::pool::{HolderId, LeaseRequest, ResourcePoolManager, Served, WorkClass};
 use crate::runtime::Runtime;
 use crate::telemetry::metrics as names;
 
 /// Transcripts that wait for the session's task: one for each attempt that can be under way.
 pub const TRANSCRIPTS_CAPACITY: usize = 16;
-/// An engine that says nothing for this long has failed the call.
-const CALL_DEADLINE: Duration = Duration::from_secs(20);
 
 /// The engines as one session uses them.
 #[derive(Clone, Debug)]
@@ -121,28 +118,15 @@ impl SpeechPipelineManager {
     }
 
     async fn run_transcribe(&self, utterance: Utterance) -> Result<TimedTranscript, SessionError> {
-        let asked = Instant::now();
-        let lease = self.pools.stt.lease(self.lease_request(WorkClass::FinalTranscript)).await?;
-        let queued = asked.elapsed();
-        let cancel = CancelFlag::new();
-        let _stop_engine = cancel.guard();
         let request =
             SttRequest { audio: utterance.audio, language: utterance.language, prompt: utterance.prompt };
-        let transcript = within("stt", lease.transcribe(request, cancel)).await??;
-        let took = asked.elapsed().saturating_sub(queued);
+        let lease = self.lease_request(WorkClass::FinalTranscript);
+        let Served { value, queued, took, .. } = self.pools.stt.transcribe(lease, request).await?;
         metrics::histogram!(names::STAGE_SECONDS, "stage" => "stt").record(took.as_secs_f64());
-        Ok(TimedTranscript { transcript, queued, took })
+        Ok(TimedTranscript { transcript: value, queued, took })
     }
 
     fn lease_request(&self, class: WorkClass) -> LeaseRequest {
         LeaseRequest { holder: self.holder, class, deadline: Instant::now() + self.max_wait }
     }
-}
-
-/// Waits for an engine, but not for ever.
-async fn within<T>(engine: &str, call: impl Future<Output = T>) -> Result<T, EngineError> {
-    timeout(CALL_DEADLINE, call).await.map_err(|_| EngineError::TimedOut {
-        engine: engine.to_owned(),
-        waited_ms: CALL_DEADLINE.as_secs() * 1_000,
-    })
 }

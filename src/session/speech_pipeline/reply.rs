@@ -6,18 +6,17 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::SpeechPipelineManager;
 use super::outbound::{Abandoned, Outbound};
-use super::{SpeechPipelineManager, within};
 use crate::audio::Resampler;
+use crate::engine::EngineError;
 use crate::engine::llm::{FinishReason, LlmEvent, LlmRequest, TokenUsage};
 use crate::engine::tts::{SpeechChunk, TimedWord, TtsEvent, TtsRequest};
-use crate::engine::{CancelFlag, EngineError};
-use crate::pool::{LeaseError, WorkClass};
+use crate::pool::{CallError, WorkClass};
 use crate::session::clause::ClauseChunker;
 use crate::session::error::SessionError;
 use crate::telemetry::metrics as names;
@@ -156,8 +155,8 @@ impl From<SessionError> for Stop {
     }
 }
 
-impl From<LeaseError> for Stop {
-    fn from(error: LeaseError) -> Self {
+impl From<CallError> for Stop {
+    fn from(error: CallError) -> Self {
         Self::Failed(error.into())
     }
 }
@@ -210,19 +209,18 @@ async fn think(
     mut chunker: Option<ClauseChunker>,
     pieces: mpsc::Sender<Piece>,
 ) -> Result<(), Stop> {
-    let asked = Instant::now();
-    let lease = pipeline.pools.llm.lease(pipeline.lease_request(WorkClass::FirstClause)).await?;
-    let called = Instant::now();
-    let mut timings = ReplyTimings { queue_llm: Some(called - asked), ..ReplyTimings::default() };
-    let cancel = CancelFlag::new();
-    let _stop_engine = cancel.guard();
-    let mut stream = lease.generate(request, cancel);
-    while let Some(event) = within("llm", stream.next()).await? {
+    let urgency = request.urgency.clone();
+    let lease = pipeline.lease_request(WorkClass::FirstClause);
+    let mut stream = pipeline.pools.llm.generate(lease, request).await?;
+    let called = stream.called;
+    let mut timings = ReplyTimings { queue_llm: Some(stream.queued), ..ReplyTimings::default() };
+    while let Some(event) = stream.next().await {
         let event = event?;
         mark(&mut timings.first_token, called, "llm_first_token");
         let (ready, end) = digest(event, &mut chunker);
         if !ready.is_empty() {
             mark(&mut timings.first_clause, called, "llm_first_clause");
+            urgency.relax();
         }
         for piece in ready {
             pieces.send(piece).await.map_err(|_| Stop::Abandoned)?;
@@ -301,17 +299,14 @@ impl Speaker<'_> {
         out: &mut Outbound,
     ) -> Result<(), Stop> {
         let class = if self.clause == 0 { WorkClass::FirstClause } else { WorkClass::Continuation };
-        let asked = Instant::now();
-        let lease = self.pipeline.pools.tts.lease(self.pipeline.lease_request(class)).await?;
-        let called = Instant::now();
-        self.timings.queue_tts.get_or_insert(called - asked);
-        let cancel = CancelFlag::new();
-        let _stop_engine = cancel.guard();
+        let lease = self.pipeline.lease_request(class);
         let request = TtsRequest { text: text.clone(), voice: speech.voice.clone(), speed: speech.speed };
-        let mut stream = lease.synthesize(request, cancel);
+        let mut stream = self.pipeline.pools.tts.synthesize(lease, request).await?;
+        let called = stream.called;
+        self.timings.queue_tts.get_or_insert(stream.queued);
         let mut voice = ClauseVoice { resampler: None, sample_rate: speech.sample_rate };
         out.offer(ReplyEvent::Clause(text))?;
-        while let Some(event) = within("tts", stream.next()).await? {
+        while let Some(event) = stream.next().await {
             match event? {
                 TtsEvent::Audio(chunk) => {
                     mark(&mut self.timings.first_audio, called, "tts_first_audio");
@@ -324,8 +319,7 @@ impl Speaker<'_> {
             }
         }
         offer_audio(out, voice.finish())?;
-        drop(stream);
-        drop(lease); // given back before the wait for playback
+        drop(stream); // its slot is given back before the wait for playback
         self.clause += 1;
         out.flush().await?;
         Ok(())

@@ -1,0 +1,38 @@
+//! Engines → pools: the one place that knows both.
+
+use std::sync::Arc;
+
+use crate::backend::catalog::{EngineSet, Loaded};
+use crate::pool::{Instance, PoolsConfig, ResourcePool, ResourcePoolManager, Scheduler};
+
+/// Puts engines into pools that share one scheduler.
+pub(super) fn assemble(
+    config: &PoolsConfig,
+    engines: EngineSet,
+    scheduler: Scheduler,
+) -> ResourcePoolManager {
+    ResourcePoolManager {
+        stt: pool("stt", engines.stt, &scheduler, config),
+        llm: pool("llm", engines.llm, &scheduler, config),
+        tts: pool("tts", engines.tts, &scheduler, config),
+        scheduler,
+    }
+}
+
+fn pool<E: ?Sized + 'static>(
+    name: &'static str,
+    engines: Vec<Loaded<E>>,
+    scheduler: &Scheduler,
+    config: &PoolsConfig,
+) -> ResourcePool<E> {
+    let instances = engines.into_iter().map(|engine| instance(engine, scheduler)).collect();
+    ResourcePool::new(name, instances, scheduler, config)
+}
+
+fn instance<E: ?Sized + 'static>(loaded: Loaded<E>, scheduler: &Scheduler) -> Instance<E> {
+    let rebuild = loaded.rebuild;
+    let instance = Instance::new(loaded.name, loaded.engine, loaded.slots)
+        .as_fallback(loaded.fallback)
+        .rebuilt_by(Arc::new(move || rebuild().map_err(|error| error.to_string())));
+    if loaded.computes { instance.computing_on(scheduler.cpu(), 1) } else { instance }
+}

@@ -1,0 +1,393 @@
+//! Who runs where, and who waits: all pools and devices as one state machine. Pure: it is told the time, and
+//! answers with [`Decision`]s.
+//!
+//! A call needs a slot of an instance and, where the instance computes on this machine, a share of its device.
+//! Both are given together or not at all, so nobody holds one while waiting for the other. An engine that cuts
+//! its work into steps takes the device for each step instead ([`Target::Device`]), in the same line.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::queue::{HolderId, Ticket, WaitQueue, Waiter, WorkClass};
+use super::select::{Load, least_loaded};
+use super::usage::UsageLedger;
+
+/// Names a pool.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PoolId(usize);
+
+/// Names a device: the CPU's cores, a GPU.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct DeviceId(usize);
+
+/// Names an instance, for ever: a replacement has another.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct MemberId(u64);
+
+/// What a waiter waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Target {
+    /// A slot of an instance of this pool; where possible not of the instance named, which failed the call.
+    Pool(PoolId, Option<MemberId>),
+    /// One step on this device.
+    Device(DeviceId),
+}
+
+/// What a call of an instance takes of a device.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Compute {
+    /// Nothing: it computes elsewhere, or asks for each step by itself.
+    None,
+    /// So many permits for the whole call.
+    Call(DeviceId, usize),
+}
+
+/// An instance as the schedule sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MemberSpec {
+    /// Its pool.
+    pub pool: PoolId,
+    /// Calls at once.
+    pub slots: usize,
+    /// It serves only where no other instance of the pool is healthy.
+    pub fallback: bool,
+    /// What a call takes of a device.
+    pub compute: Compute,
+}
+
+/// Whether an instance is given calls.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// It is.
+    Serving,
+    /// Not now: its breaker is open, or it is stuck.
+    Stopped,
+    /// Never again: it ends its calls and goes.
+    Draining,
+}
+
+/// What was given to a waiter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Grant {
+    /// Who got it.
+    pub ticket: Ticket,
+    /// The session that it is charged to.
+    pub holder: HolderId,
+    /// The instance and its pool; `None` for a step.
+    pub member: Option<(PoolId, MemberId)>,
+    device: Option<(DeviceId, usize)>,
+    /// Seconds charged before the real use is known.
+    charged: f64,
+}
+
+/// What happens to a waiter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Decision {
+    /// It is served.
+    Granted(Grant),
+    /// Its deadline has passed.
+    Expired(Ticket),
+    /// Its pool has no healthy instance.
+    Unserved(Ticket),
+}
+
+/// The line of the pool is full.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct QueueFull;
+
+/// How much one pool does now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PoolLoad {
+    /// Slots of instances that serve.
+    pub slots: usize,
+    /// Slots in use, those of instances that are stuck or draining included.
+    pub in_use: usize,
+    /// Who waits.
+    pub waiting: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    spec: MemberSpec,
+    standing: Standing,
+    in_use: usize,
+    service_time: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Device {
+    permits: usize,
+    in_use: usize,
+}
+
+/// Weight of a new service time against the average: about the last ten calls count.
+const SERVICE_WEIGHT: f64 = 0.2;
+/// What a call is charged before any was measured, in seconds.
+const FIRST_CHARGE_S: f64 = 0.05;
+
+/// All pools and devices.
+#[derive(Debug, Default)]
+pub struct Schedule {
+    pools: usize,
+    devices: Vec<Device>,
+    members: BTreeMap<MemberId, Member>,
+    next_member: u64,
+    queue: WaitQueue<Target>,
+    usage: UsageLedger,
+    held: HashMap<(PoolId, HolderId), usize>,
+    /// Who may wait in one pool.
+    max_waiting: usize,
+    /// The part of a pool's slots that one holder may have.
+    max_share: f64,
+}
+
+impl Schedule {
+    /// A schedule without pools; limits as in [`PoolsConfig`](super::PoolsConfig).
+    pub fn new(max_waiting: usize, max_share: f64) -> Self {
+        Self { max_waiting, max_share, ..Self::default() }
+    }
+
+    /// Changes the limits; who waits already stays.
+    pub fn set_limits(&mut self, max_waiting: usize, max_share: f64) {
+        (self.max_waiting, self.max_share) = (max_waiting, max_share);
+    }
+
+    /// Adds a pool without instances.
+    pub fn add_pool(&mut self) -> PoolId {
+        self.pools += 1;
+        PoolId(self.pools - 1)
+    }
+
+    /// Adds a device with so many permits.
+    pub fn add_device(&mut self, permits: usize) -> DeviceId {
+        self.devices.push(Device { permits: permits.max(1), in_use: 0 });
+        DeviceId(self.devices.len() - 1)
+    }
+
+    /// Changes a device's permits; at least one.
+    pub fn set_permits(&mut self, device: DeviceId, permits: usize) {
+        if let Some(device) = self.devices.get_mut(device.0) {
+            device.permits = permits.max(1);
+        }
+    }
+
+    /// Adds an instance that serves at once.
+    pub fn add_member(&mut self, spec: MemberSpec) -> MemberId {
+        let id = MemberId(self.next_member);
+        self.next_member += 1;
+        let member = Member { spec, standing: Standing::Serving, in_use: 0, service_time: None };
+        self.members.insert(id, member);
+        id
+    }
+
+    /// Changes whether an instance is given calls.
+    pub fn set_standing(&mut self, member: MemberId, standing: Standing) {
+        if let Some(member) = self.members.get_mut(&member) {
+            member.standing = standing;
+        }
+    }
+
+    /// Forgets an instance. Calls that it runs still may end.
+    pub fn remove_member(&mut self, member: MemberId) {
+        self.members.remove(&member);
+    }
+
+    /// Calls that an instance runs; 0 for one that is gone.
+    pub fn in_use(&self, member: MemberId) -> usize {
+        self.members.get(&member).map_or(0, |member| member.in_use)
+    }
+
+    /// What a call of an instance takes, measured.
+    pub fn service_time(&self, member: MemberId) -> Option<Duration> {
+        self.members.get(&member)?.service_time
+    }
+
+    /// Puts someone in line, and says whose place they took. Ask [`next`](Self::next) then.
+    pub fn ask(&mut self, waiter: Waiter<Target>) -> Result<(Ticket, Option<Ticket>), QueueFull> {
+        if let Target::Pool(pool, _) = waiter.target
+            && self.waiting(pool) >= self.max_waiting
+            && !self.could_replace(&waiter)
+        {
+            return Err(QueueFull);
+        }
+        Ok(self.queue.push(waiter))
+    }
+
+    fn could_replace(&self, waiter: &Waiter<Target>) -> bool {
+        waiter.class == WorkClass::PartialTranscript
+            && self.queue.iter().any(|other| {
+                (other.class, other.holder, other.target) == (waiter.class, waiter.holder, waiter.target)
+            })
+    }
+
+    /// Leaves the line; false if it was left already.
+    pub fn leave(&mut self, ticket: Ticket) -> bool {
+        self.queue.remove(ticket).is_some()
+    }
+
+    /// The next thing that happens to a waiter, if anything can. Ask until `None`.
+    pub fn next(&mut self, now: Instant) -> Option<Decision> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        if let Some((ticket, _)) = self.queue.pop_expired(now) {
+            return Some(Decision::Expired(ticket));
+        }
+        let unserved: Vec<_> = (0..self.pools).map(PoolId).filter(|pool| !self.has_healthy(*pool)).collect();
+        let is_unserved =
+            |w: &Waiter<Target>| matches!(w.target, Target::Pool(pool, _) if unserved.contains(&pool));
+        if let Some((ticket, _)) = self.queue.pop_where(is_unserved) {
+            return Some(Decision::Unserved(ticket));
+        }
+        let order = self.queue.in_order(&self.usage, now);
+        let (ticket, waiter, choice) =
+            order.into_iter().find_map(|(ticket, waiter)| Some((ticket, waiter, self.choose(&waiter)?)))?;
+        self.queue.remove(ticket);
+        Some(Decision::Granted(self.grant(ticket, waiter.holder, choice, now)))
+    }
+
+    /// Gives back what was granted, after `used`.
+    pub fn release(&mut self, grant: &Grant, used: Duration, now: Instant) {
+        if let Some((device, permits)) = grant.device
+            && let Some(device) = self.devices.get_mut(device.0)
+        {
+            device.in_use -= permits;
+        }
+        let Some((pool, id)) = grant.member else { return };
+        self.usage.charge(grant.holder, used.as_secs_f64() - grant.charged, now);
+        self.let_go((pool, grant.holder));
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.in_use -= 1;
+        let before = member.service_time.unwrap_or(used).as_secs_f64();
+        let average = before + (used.as_secs_f64() - before) * SERVICE_WEIGHT;
+        member.service_time = Some(Duration::from_secs_f64(average));
+    }
+
+    /// What a pool does now.
+    pub fn load(&self, pool: PoolId) -> PoolLoad {
+        let members = || self.members.values().filter(move |member| member.spec.pool == pool);
+        let serving = members().filter(|member| member.standing == Standing::Serving);
+        PoolLoad {
+            slots: serving.map(|member| member.spec.slots).sum(),
+            in_use: members().map(|member| member.in_use).sum(),
+            waiting: self.waiting(pool),
+        }
+    }
+
+    /// Permits of a device in use, and all of them.
+    pub fn device_load(&self, device: DeviceId) -> (usize, usize) {
+        self.devices.get(device.0).map_or((0, 0), |device| (device.in_use, device.permits))
+    }
+
+    /// Whether a pool has any instance at all.
+    pub fn has_members(&self, pool: PoolId) -> bool {
+        self.members.values().any(|member| member.spec.pool == pool)
+    }
+
+    fn has_healthy(&self, pool: PoolId) -> bool {
+        self.members.values().any(|m| m.spec.pool == pool && m.standing == Standing::Serving)
+    }
+
+    fn waiting(&self, pool: PoolId) -> usize {
+        self.queue.iter().filter(|w| matches!(w.target, Target::Pool(p, _) if p == pool)).count()
+    }
+
+    /// Where a waiter could run now.
+    fn choose(&self, waiter: &Waiter<Target>) -> Option<Choice> {
+        match waiter.target {
+            Target::Device(device) => {
+                self.has_permits(device, 1).then_some(Choice { member: None, device: Some((device, 1)) })
+            }
+            Target::Pool(pool, avoid) => {
+                if self.held.get(&(pool, waiter.holder)).copied().unwrap_or(0) >= self.share(pool) {
+                    return None;
+                }
+                let member = self.pick(pool, avoid)?;
+                let device = match self.members.get(&member)?.spec.compute {
+                    Compute::None => None,
+                    Compute::Call(device, permits) => Some((device, permits)),
+                };
+                Some(Choice { member: Some(member), device })
+            }
+        }
+    }
+
+    fn pick(&self, pool: PoolId, avoid: Option<MemberId>) -> Option<MemberId> {
+        let serving = |(id, member): (&MemberId, &Member)| {
+            (member.spec.pool == pool && member.standing == Standing::Serving).then_some(*id)
+        };
+        let mut ids: Vec<_> = self.members.iter().filter_map(serving).collect();
+        if ids.iter().any(|id| Some(*id) != avoid) {
+            ids.retain(|id| Some(*id) != avoid);
+        }
+        least_loaded(ids.into_iter().filter_map(|id| {
+            let Member { spec, in_use, service_time, .. } = self.members.get(&id)?;
+            // An instance whose device is taken has no free slot now.
+            let slots = if self.may_compute(spec.compute) { spec.slots } else { *in_use };
+            Some((id, Load { in_use: *in_use, slots, service_time: *service_time, fallback: spec.fallback }))
+        }))
+    }
+
+    fn may_compute(&self, compute: Compute) -> bool {
+        match compute {
+            Compute::None => true,
+            Compute::Call(device, permits) => self.has_permits(device, permits),
+        }
+    }
+
+    /// A call that needs more permits than there are runs when the device is free.
+    fn has_permits(&self, device: DeviceId, permits: usize) -> bool {
+        self.devices.get(device.0).is_some_and(|d| d.in_use == 0 || d.in_use + permits <= d.permits)
+    }
+
+    /// Slots of a pool that one holder may have. Two at least: a call that was given up ends within 50 ms, and
+    /// the one that takes its place should not wait for that.
+    fn share(&self, pool: PoolId) -> usize {
+        #[expect(clippy::cast_precision_loss, reason = "a handful of slots")]
+        let share = (self.load(pool).slots as f64 * self.max_share).ceil();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
+        let share = share as usize;
+        share.max(2)
+    }
+
+    fn grant(&mut self, ticket: Ticket, holder: HolderId, choice: Choice, now: Instant) -> Grant {
+        let Choice { member, device } = choice;
+        if let Some((device, permits)) = device
+            && let Some(device) = self.devices.get_mut(device.0)
+        {
+            device.in_use += permits;
+        }
+        let mut grant = Grant { ticket, holder, member: None, device, charged: 0.0 };
+        if let Some(id) = member
+            && let Some(member) = self.members.get_mut(&id)
+        {
+            let pool = member.spec.pool;
+            member.in_use += 1;
+            *self.held.entry((pool, holder)).or_default() += 1;
+            grant.member = Some((pool, id));
+            grant.charged = member.service_time.map_or(FIRST_CHARGE_S, |time| time.as_secs_f64());
+            self.usage.charge(holder, grant.charged, now);
+        }
+        grant
+    }
+
+    fn let_go(&mut self, key: (PoolId, HolderId)) {
+        if let Some(count) = self.held.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.held.remove(&key);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Choice {
+    member: Option<MemberId>,
+    device: Option<(DeviceId, usize)>,
+}
+
+#[cfg(test)]
+mod tests;

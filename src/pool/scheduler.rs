@@ -1,0 +1,302 @@
+//! The [`Schedule`] behind a lock, with a channel to each waiter. Knows no engine.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::PoolsConfig;
+use super::queue::{HolderId, Ticket, Waiter, WorkClass};
+use super::schedule::{
+    Decision, DeviceId, Grant, MemberId, MemberSpec, PoolId, PoolLoad, QueueFull, Schedule, Standing, Target,
+};
+use crate::engine::compute::{ComputeGate, ComputePermit};
+
+/// Waits of a pool that are remembered, to see whether it keeps up.
+const REMEMBERED_WAITS: usize = 256;
+/// How far back they are looked at.
+const RECENT: Duration = Duration::from_secs(5);
+/// Steps wait as long as it takes: whoever wants their product has a deadline of its own.
+const STEP_PATIENCE: Duration = Duration::from_secs(3_600);
+/// Steps are charged to nobody: their call is.
+const NOBODY: HolderId = HolderId(u64::MAX);
+
+/// Shares slots and devices out. Clones are handles to the same.
+#[derive(Clone)]
+pub struct Scheduler {
+    shared: Arc<Mutex<State>>,
+    cpu: DeviceId,
+}
+
+struct State {
+    schedule: Schedule,
+    pending: HashMap<Ticket, Pending>,
+    held: BTreeMap<Ticket, Held>,
+    waits: HashMap<PoolId, VecDeque<(Instant, Duration)>>,
+}
+
+/// Where an outcome goes, and the outcome.
+type Answer = (Option<oneshot::Sender<Result<Slot, Refusal>>>, Result<Slot, Refusal>);
+
+struct Pending {
+    answer: oneshot::Sender<Result<Slot, Refusal>>,
+    target: Target,
+    asked: Instant,
+}
+
+struct Held {
+    member: Option<MemberId>,
+    /// When its caller let go; the engine has not yet.
+    abandoned: Option<Instant>,
+}
+
+/// Why a waiter was not served.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Refusal {
+    Full,
+    TimedOut,
+    Superseded,
+    Unhealthy,
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler").field("device", &self.device_load()).finish_non_exhaustive()
+    }
+}
+
+impl Scheduler {
+    /// A scheduler for the engines of this machine.
+    pub fn new(config: &PoolsConfig) -> Self {
+        let mut schedule = Schedule::new(config.max_waiting, config.max_share);
+        let cpu = schedule.add_device(config.permits());
+        let state = State { schedule, pending: HashMap::new(), held: BTreeMap::new(), waits: HashMap::new() };
+        Self { shared: Arc::new(Mutex::new(state)), cpu }
+    }
+
+    /// The CPU's cores.
+    pub fn cpu(&self) -> DeviceId {
+        self.cpu
+    }
+
+    /// Where an engine that computes on the CPU asks for each of its steps.
+    pub fn gate(&self) -> Arc<dyn ComputeGate> {
+        Arc::new(Gate { scheduler: self.clone(), device: self.cpu })
+    }
+
+    /// Changes the limits; nobody who waits or runs is disturbed.
+    pub fn reconfigure(&self, config: &PoolsConfig) {
+        self.change(|schedule| {
+            schedule.set_limits(config.max_waiting, config.max_share);
+            schedule.set_permits(self.cpu, config.permits());
+        });
+    }
+
+    /// Permits of the CPU in use, and all of them.
+    pub fn device_load(&self) -> (usize, usize) {
+        self.lock().schedule.device_load(self.cpu)
+    }
+
+    pub(super) fn add_pool(&self) -> PoolId {
+        self.lock().schedule.add_pool()
+    }
+
+    /// Adds an instance that gets no calls yet.
+    pub(super) fn add_member(&self, spec: MemberSpec) -> MemberId {
+        let mut state = self.lock();
+        let id = state.schedule.add_member(spec);
+        state.schedule.set_standing(id, Standing::Stopped);
+        id
+    }
+
+    pub(super) fn set_standing(&self, member: MemberId, standing: Standing) {
+        self.change(|schedule| schedule.set_standing(member, standing));
+    }
+
+    pub(super) fn remove_member(&self, member: MemberId) {
+        self.change(|schedule| schedule.remove_member(member));
+    }
+
+    pub(super) fn in_use(&self, member: MemberId) -> usize {
+        self.lock().schedule.in_use(member)
+    }
+
+    pub(super) fn service_time(&self, member: MemberId) -> Option<Duration> {
+        self.lock().schedule.service_time(member)
+    }
+
+    pub(super) fn load(&self, pool: PoolId) -> PoolLoad {
+        self.lock().schedule.load(pool)
+    }
+
+    pub(super) fn has_members(&self, pool: PoolId) -> bool {
+        self.lock().schedule.has_members(pool)
+    }
+
+    /// The longest that anybody waited for a pool lately, or has waited by now.
+    pub(super) fn queue_delay(&self, pool: PoolId, now: Instant) -> Duration {
+        let state = self.lock();
+        let is_for = |pending: &&Pending| matches!(pending.target, Target::Pool(p, _) if p == pool);
+        let waiting = state.pending.values().filter(is_for).map(|p| now.saturating_duration_since(p.asked));
+        let recent = state.waits.get(&pool).into_iter().flatten();
+        let recent =
+            recent.filter(|(at, _)| now.saturating_duration_since(*at) < RECENT).map(|(_, wait)| *wait);
+        waiting.chain(recent).max().unwrap_or_default()
+    }
+
+    /// Instances with a call that its caller gave up before `since` and that has not ended yet.
+    pub(super) fn stuck_since(&self, since: Instant) -> Vec<MemberId> {
+        let state = self.lock();
+        let stuck = state.held.values().filter(|held| held.abandoned.is_some_and(|at| at <= since));
+        stuck.filter_map(|held| held.member).collect()
+    }
+
+    /// The caller of a call has let go of it.
+    pub(super) fn abandon(&self, ticket: Ticket) {
+        if let Some(held) = self.lock().held.get_mut(&ticket) {
+            held.abandoned = Some(Instant::now());
+        }
+    }
+
+    /// Waits in line. Dropping the future leaves the line; what was granted meanwhile goes to the next.
+    pub(super) async fn slot(&self, waiter: Waiter<Target>) -> Result<Slot, Refusal> {
+        let (ticket, mut answer) = self.ask(waiter).map_err(|QueueFull| Refusal::Full)?;
+        let _place = Place { scheduler: self, ticket };
+        match timeout_at(waiter.deadline, &mut answer).await {
+            Ok(Ok(outcome)) => outcome,
+            // The sender lives until it is used or the waiter leaves.
+            Ok(Err(_)) => Err(Refusal::Superseded),
+            Err(_) => Err(Refusal::TimedOut),
+        }
+    }
+
+    fn ask(
+        &self,
+        waiter: Waiter<Target>,
+    ) -> Result<(Ticket, oneshot::Receiver<Result<Slot, Refusal>>), QueueFull> {
+        let (answer, answered) = oneshot::channel();
+        let (ticket, replaced) = {
+            let mut state = self.lock();
+            let (ticket, replaced) = state.schedule.ask(waiter)?;
+            let pending = Pending { answer, target: waiter.target, asked: Instant::now() };
+            state.pending.insert(ticket, pending);
+            (ticket, replaced.and_then(|ticket| state.pending.remove(&ticket)))
+        };
+        if let Some(replaced) = replaced {
+            drop(replaced.answer.send(Err(Refusal::Superseded)));
+        }
+        self.serve();
+        Ok((ticket, answered))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Schedule)) {
+        change(&mut self.lock().schedule);
+        self.serve();
+    }
+
+    /// Answers everybody who can be answered now.
+    fn serve(&self) {
+        let mut answers = Vec::new();
+        {
+            let (mut state, now) = (self.lock(), Instant::now());
+            while let Some(decision) = state.schedule.next(now) {
+                answers.push(self.follow(&mut state, decision, now));
+            }
+        }
+        for (answer, outcome) in answers {
+            // A waiter that has gone drops the slot here, outside the lock, which serves the one after it.
+            drop(answer.map(|answer| answer.send(outcome)));
+        }
+    }
+
+    fn follow(&self, state: &mut State, decision: Decision, now: Instant) -> Answer {
+        let (ticket, outcome) = match decision {
+            Decision::Granted(grant) => {
+                let member = grant.member.map(|(_, member)| member);
+                state.held.insert(grant.ticket, Held { member, abandoned: None });
+                (grant.ticket, Ok(Slot { scheduler: self.clone(), grant, since: now }))
+            }
+            Decision::Expired(ticket) => (ticket, Err(Refusal::TimedOut)),
+            Decision::Unserved(ticket) => (ticket, Err(Refusal::Unhealthy)),
+        };
+        let pending = state.pending.remove(&ticket);
+        if let Some(Pending { target: Target::Pool(pool, _), asked, .. }) = pending {
+            let waits = state.waits.entry(pool).or_default();
+            if waits.len() == REMEMBERED_WAITS {
+                waits.pop_front();
+            }
+            waits.push_back((now, now.saturating_duration_since(asked)));
+        }
+        (pending.map(|pending| pending.answer), outcome)
+    }
+
+    /// The lock is held for a few instructions and never across a send or an await.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in the line, left when dropped.
+struct Place<'a> {
+    scheduler: &'a Scheduler,
+    ticket: Ticket,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.scheduler.lock();
+        state.schedule.leave(self.ticket);
+        let pending = state.pending.remove(&self.ticket);
+        drop(state);
+        drop(pending);
+    }
+}
+
+/// What was granted; given back when dropped.
+pub(super) struct Slot {
+    scheduler: Scheduler,
+    grant: Grant,
+    since: Instant,
+}
+
+impl Slot {
+    pub(super) fn member(&self) -> Option<MemberId> {
+        self.grant.member.map(|(_, member)| member)
+    }
+
+    pub(super) fn ticket(&self) -> Ticket {
+        self.grant.ticket
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        {
+            let mut state = self.scheduler.lock();
+            state.held.remove(&self.grant.ticket);
+            state.schedule.release(&self.grant, now.saturating_duration_since(self.since), now);
+        }
+        self.scheduler.serve();
+    }
+}
+
+/// Lets an engine's steps onto a device, in the same line as everybody.
+#[derive(Debug)]
+struct Gate {
+    scheduler: Scheduler,
+    device: DeviceId,
+}
+
+impl ComputeGate for Gate {
+    fn enter(&self, urgent: bool) -> ComputePermit {
+        let class = if urgent { WorkClass::FirstClause } else { WorkClass::Continuation };
+        let deadline = Instant::now() + STEP_PATIENCE;
+        let waiter = Waiter { target: Target::Device(self.device), holder: NOBODY, class, deadline };
+        let slot = self.scheduler.ask(waiter).ok().and_then(|(_, answer)| answer.blocking_recv().ok()?.ok());
+        ComputePermit::holding(slot)
+    }
+}
