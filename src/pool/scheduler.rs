@@ -48,9 +48,25 @@ struct Pending {
 }
 
 struct Held {
-    member: Option<MemberId>,
+    grant: Grant,
+    since: Instant,
     /// When its caller let go; the engine has not yet.
     abandoned: Option<Instant>,
+}
+
+impl Held {
+    fn member(&self) -> Option<MemberId> {
+        self.grant.member.map(|(_, member)| member)
+    }
+}
+
+impl State {
+    /// Gives back what a ticket was granted; once.
+    fn release(&mut self, ticket: Ticket, now: Instant) {
+        if let Some(held) = self.held.remove(&ticket) {
+            self.schedule.release(&held.grant, now.saturating_duration_since(held.since), now);
+        }
+    }
 }
 
 /// Why a waiter was not served.
@@ -116,8 +132,18 @@ impl Scheduler {
         self.change(|schedule| schedule.set_standing(member, standing));
     }
 
+    /// Forgets an instance. What its calls still hold is given back now: they may never end.
     pub(super) fn remove_member(&self, member: MemberId) {
-        self.change(|schedule| schedule.remove_member(member));
+        {
+            let (mut state, now) = (self.lock(), Instant::now());
+            let of_it = state.held.iter().filter(|(_, held)| held.member() == Some(member));
+            let tickets: Vec<_> = of_it.map(|(ticket, _)| *ticket).collect();
+            for ticket in tickets {
+                state.release(ticket, now);
+            }
+            state.schedule.remove_member(member);
+        }
+        self.serve();
     }
 
     pub(super) fn in_use(&self, member: MemberId) -> usize {
@@ -151,7 +177,7 @@ impl Scheduler {
     pub(super) fn stuck_since(&self, since: Instant) -> Vec<MemberId> {
         let state = self.lock();
         let stuck = state.held.values().filter(|held| held.abandoned.is_some_and(|at| at <= since));
-        stuck.filter_map(|held| held.member).collect()
+        stuck.filter_map(Held::member).collect()
     }
 
     /// The caller of a call has let go of it.
@@ -215,9 +241,10 @@ impl Scheduler {
     fn follow(&self, state: &mut State, decision: Decision, now: Instant) -> Answer {
         let (ticket, outcome) = match decision {
             Decision::Granted(grant) => {
+                state.held.insert(grant.ticket, Held { grant, since: now, abandoned: None });
                 let member = grant.member.map(|(_, member)| member);
-                state.held.insert(grant.ticket, Held { member, abandoned: None });
-                (grant.ticket, Ok(Slot { scheduler: self.clone(), grant, since: now }))
+                let slot = Slot { scheduler: self.clone(), ticket: grant.ticket, member };
+                (grant.ticket, Ok(slot))
             }
             Decision::Expired(ticket) => (ticket, Err(Refusal::TimedOut)),
             Decision::Unserved(ticket) => (ticket, Err(Refusal::Unhealthy)),
@@ -258,28 +285,23 @@ impl Drop for Place<'_> {
 /// What was granted; given back when dropped.
 pub(super) struct Slot {
     scheduler: Scheduler,
-    grant: Grant,
-    since: Instant,
+    ticket: Ticket,
+    member: Option<MemberId>,
 }
 
 impl Slot {
     pub(super) fn member(&self) -> Option<MemberId> {
-        self.grant.member.map(|(_, member)| member)
+        self.member
     }
 
     pub(super) fn ticket(&self) -> Ticket {
-        self.grant.ticket
+        self.ticket
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let now = Instant::now();
-        {
-            let mut state = self.scheduler.lock();
-            state.held.remove(&self.grant.ticket);
-            state.schedule.release(&self.grant, now.saturating_duration_since(self.since), now);
-        }
+        self.scheduler.lock().release(self.ticket, Instant::now());
         self.scheduler.serve();
     }
 }

@@ -13,6 +13,7 @@ use antiphon::pool::{Instance, PoolsConfig, ResourcePool, ResourcePoolManager, S
 use antiphon::runtime::Runtime;
 use antiphon::session::conversation::{Content, Item, ItemBody, ItemStatus, Previous, Role};
 use antiphon::session::event::{ResponseEvent, ResponseView};
+use antiphon::session::id::ItemId;
 use antiphon::session::router::OpenSession;
 use antiphon::session::settings::{EchoSettings, Modality, SessionSettings, Transcription, TurnDetection};
 use antiphon::session::{
@@ -47,15 +48,8 @@ impl Stage {
             tts: pool("tts", Arc::clone(&tts) as Arc<dyn TtsEngine>, &scheduler),
             scheduler,
         };
-        let runtime = Runtime::new();
-        let factory = SessionComponentFactory {
-            pools: pools.clone(),
-            vad: Arc::new(ScriptedVad::new(&ScriptedVadConfig::default())),
-            runtime: runtime.clone(),
-            config: Arc::new(config),
-            max_wait: Duration::from_secs(5),
-        };
-        Self { stt, llm, tts, runtime, router: SessionRouter::new(factory, 100), pools }
+        let (runtime, router) = router(&pools, config);
+        Self { stt, llm, tts, runtime, router, pools }
     }
 
     pub(crate) fn open(&self) -> Client {
@@ -65,9 +59,22 @@ impl Stage {
     pub(crate) fn open_with(&self, change: impl FnOnce(&mut SessionSettings)) -> Client {
         let mut settings = settings();
         change(&mut settings);
-        let session = self.router.open(&Owner("test".into()), settings).expect("there is room");
-        Client { session, seen: Vec::new() }
+        Client::open(&self.router, settings)
     }
+}
+
+/// Sessions on these pools.
+pub(crate) fn router(pools: &ResourcePoolManager, config: SessionConfig) -> (Runtime, SessionRouter) {
+    let runtime = Runtime::new();
+    let factory = SessionComponentFactory {
+        pools: pools.clone(),
+        vad: Arc::new(ScriptedVad::new(&ScriptedVadConfig::default())),
+        runtime: runtime.clone(),
+        config: Arc::new(config),
+        max_wait: Duration::from_secs(5),
+    };
+    let router = SessionRouter::new(factory, 100);
+    (runtime, router)
 }
 
 /// Breakers stay closed: what they do is tested with the pools, and here faults come in rows.
@@ -104,6 +111,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    pub(crate) fn open(router: &SessionRouter, settings: SessionSettings) -> Self {
+        let session = router.open(&Owner("test".into()), settings).expect("there is room");
+        Self { session, seen: Vec::new() }
+    }
+
     pub(crate) async fn send(&self, action: Action) {
         let command = SessionCommand { client_event_id: Some("from-test".to_owned()), action };
         self.session.commands.send(command).await.expect("the session runs");
@@ -137,7 +149,7 @@ impl Client {
     pub(crate) async fn write(&self, text: &str) {
         let content = vec![Content::InputText(text.to_owned())];
         let body = ItemBody::Message { role: Role::User, content };
-        let item = Item { id: format!("item_{}", text.len()).into(), status: ItemStatus::Completed, body };
+        let item = Item { id: ItemId::random(), status: ItemStatus::Completed, body };
         self.send(Action::CreateItem { previous: Previous::Last, item }).await;
     }
 

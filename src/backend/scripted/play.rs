@@ -92,6 +92,10 @@ impl<T> Player<T> {
             }
             Event::Fail(error) => self.fail(End::Finished, error),
             Event::Hang(Hang::IgnoringCancel) => std::future::pending().await,
+            Event::Hang(Hang::Stuck) => {
+                let _for_ever: &'static CancelFlag = Box::leak(Box::new(self.cancel.clone()));
+                std::future::pending().await
+            }
             Event::Hang(Hang::UntilCancelled) => {
                 while !self.cancel.is_cancelled() {
                     tokio::time::sleep(CANCEL_POLL).await;

@@ -44,6 +44,8 @@ pub enum Hang {
     UntilCancelled,
     /// It goes on hanging; only dropping it ends it.
     IgnoringCancel,
+    /// Nothing ends it: it keeps its cancel flag for ever, as a thread does that is caught in native code.
+    Stuck,
 }
 
 /// A call of a tool by [`ScriptedLlm`](super::ScriptedLlm).
