@@ -4,6 +4,7 @@
 //! [`Server::start`] loads engines, listens and says where; [`Server::stop`] ends every session, then the
 //! engines, and says what did not end.
 
+mod governor;
 mod pools;
 
 use std::net::SocketAddr;
@@ -119,6 +120,7 @@ impl Server {
     ) -> Self {
         let runtime = Runtime::new();
         pools.supervise(&runtime);
+        drop(runtime.spawn("governor", governor::govern(pools.clone(), runtime.shutdown_token().clone())));
         let session_config = Arc::new(config.session);
         let factory = SessionComponentFactory {
             pools,

@@ -13,8 +13,8 @@ use antiphon::engine::llm::LlmEngine;
 use antiphon::engine::stt::SttEngine;
 use antiphon::engine::tts::TtsEngine;
 use antiphon::pool::{
-    HolderId, Instance, InstanceStats, LeaseRequest, PoolSizes, PoolStats, PoolsConfig, ResourcePool,
-    ResourcePoolManager, Scheduler, WorkClass,
+    Degradation, DegradationSignal, HolderId, Instance, InstanceStats, LeaseRequest, PoolSizes, PoolStats,
+    PoolsConfig, ResourcePool, ResourcePoolManager, Scheduler, WorkClass,
 };
 use antiphon::runtime::Runtime;
 use antiphon::session::event::ResponseStatus;
@@ -51,6 +51,7 @@ impl House {
             llm: ResourcePool::new("llm", llm, &scheduler, config),
             tts: ResourcePool::new("tts", tts, &scheduler, config),
             scheduler,
+            degradation: DegradationSignal::default(),
         };
         let (runtime, router) = router(&pools, SessionConfig::default());
         pools.supervise(&runtime);
@@ -286,4 +287,25 @@ async fn limits_change_while_people_wait() {
     drop(first.await.expect("nobody lost the place"));
     drop(second.await.expect("a lease"));
     house.runtime.drain(Duration::from_secs(10)).await.expect("nothing keeps the server from ending");
+}
+
+/// Pressed, the server thinks ahead but does not speak ahead; the answer comes all the same.
+#[tokio::test(start_paused = true)]
+async fn under_pressure_nothing_is_spoken_ahead_of_the_turns_end() {
+    for (step, spoken_ahead) in [(Degradation::None, true), (Degradation::NoSpeechAhead, false)] {
+        let voice = Arc::new(ScriptedTts::humming(5));
+        let tts = vec![Instance::new("tts", Arc::clone(&voice) as Arc<dyn TtsEngine>, 8)];
+        let mind = llm("mind", Vec::new());
+        let house = House::with_tts(vec![instance(&mind, "mind", 8)], tts, &PoolsConfig::default());
+        house.pools.degradation.set(step);
+        let mut client = house.open();
+        client.sound(true, 600).await;
+        // The soft pause has passed and the answer was begun, but the turn is not over yet.
+        client.sound(false, 240).await;
+        assert!(mind.stats().started > 0, "{step:?}: the answer is thought of ahead of time");
+        assert!(!client.names().contains(&"committed"));
+        assert_eq!(!voice.calls().is_empty(), spoken_ahead, "{step:?}");
+        client.sound(false, 1_400).await;
+        assert!(spoken_text(&client.response_done().await).starts_with("You said: heard"), "{step:?}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::backend::catalog::{EngineSet, Loaded};
-use crate::pool::{Instance, PoolsConfig, ResourcePool, ResourcePoolManager, Scheduler};
+use crate::pool::{DegradationSignal, Instance, PoolsConfig, ResourcePool, ResourcePoolManager, Scheduler};
 
 /// Puts engines into pools that share one scheduler.
 pub(super) fn assemble(
@@ -16,6 +16,7 @@ pub(super) fn assemble(
         llm: pool("llm", engines.llm, &scheduler, config),
         tts: pool("tts", engines.tts, &scheduler, config),
         scheduler,
+        degradation: DegradationSignal::default(),
     }
 }
 

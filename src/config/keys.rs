@@ -167,6 +167,21 @@ pub(super) const KEYS: &[Key] = &[
     key("pools.max_instances.llm", "Language models that the pool may grow to", SLOTS),
     key("pools.max_instances.tts", "Text-to-speech engines that the pool may grow to", SLOTS),
     key(
+        "pools.governor.queue_delay_ms",
+        "The wait for an engine that counts as full pressure",
+        Between(1.0, MINUTE_MS),
+    ),
+    key(
+        "pools.governor.raise_after_ms",
+        "How long full pressure lasts before the next thing is done without",
+        Between(100.0, 10.0 * MINUTE_MS),
+    ),
+    key(
+        "pools.governor.lower_after_ms",
+        "How long pressure stays low before one is taken back",
+        Between(100.0, 10.0 * MINUTE_MS),
+    ),
+    key(
         "engines.onnxruntime",
         "ONNX Runtime's shared library, read when an engine needs it",
         Any("a path; scripts/setup puts the library at the default"),

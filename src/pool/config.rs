@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::governor::GovernorConfig;
+
 /// How pools behave; one for all three.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
@@ -36,6 +38,8 @@ pub struct PoolsConfig {
     pub grow_after_ms: u64,
     /// How many instances each pool may grow to.
     pub max_instances: PoolSizes,
+    /// When the server does without, step by step.
+    pub governor: GovernorConfig,
 }
 
 /// A number for each pool.
@@ -73,6 +77,7 @@ impl Default for PoolsConfig {
             probe_timeout_ms: 5_000,
             grow_after_ms: 200,
             max_instances: PoolSizes::default(),
+            governor: GovernorConfig::default(),
         }
     }
 }

@@ -1,6 +1,11 @@
 //! The three pools together.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::PoolsConfig;
+use super::governor::DegradationSignal;
 use super::pool::{PoolStats, ResourcePool};
 use super::scheduler::Scheduler;
 use super::supervisor::supervise;
@@ -20,9 +25,19 @@ pub struct ResourcePoolManager {
     pub tts: ResourcePool<dyn TtsEngine>,
     /// What all three share.
     pub scheduler: Scheduler,
+    /// What the server does without at the moment.
+    pub degradation: DegradationSignal,
 }
 
 impl ResourcePoolManager {
+    /// Longest wait of the last seconds in any pool, as a part of the one that counts as full pressure.
+    pub fn pressure(&self, now: Instant) -> f64 {
+        let limit = self.stt.config().governor.queue_delay_ms.max(1);
+        let delays = [self.stt.queue_delay(now), self.llm.queue_delay(now), self.tts.queue_delay(now)];
+        let longest = delays.into_iter().max().unwrap_or_default();
+        longest.as_secs_f64() / Duration::from_millis(limit).as_secs_f64()
+    }
+
     /// What each pool does now.
     pub fn stats(&self) -> [PoolStats; 3] {
         [self.stt.stats(), self.llm.stats(), self.tts.stats()]

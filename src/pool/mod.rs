@@ -2,11 +2,12 @@
 //!
 //! Nothing here knows a session, the wire or how an engine is made. Who asks is a [`HolderId`], what it asks for is
 //! a [`LeaseRequest`]. What decides is pure and told the time: [`schedule`] (order, slots, devices) with [`queue`],
-//! [`usage`] and [`select`]; [`breaker`]; [`resize`]. Read [`ResourcePool`] first, then `call`: what sessions use.
+//! [`usage`] and [`select`]; [`breaker`]; [`resize`]; [`governor`]. Read [`ResourcePool`] first, then `call`: what sessions use.
 
 pub mod breaker;
 mod call;
 mod config;
+pub mod governor;
 mod instance;
 mod lease;
 mod manager;
@@ -23,6 +24,7 @@ pub mod usage;
 
 pub use call::{CallError, LeasedStream, Served};
 pub use config::{PoolSizes, PoolsConfig};
+pub use governor::{Degradation, DegradationSignal, GovernorConfig};
 pub use instance::{Instance, Rebuild};
 pub use lease::{Lease, LeaseError, LeaseRequest};
 pub use manager::ResourcePoolManager;

@@ -135,9 +135,14 @@ impl<E: ?Sized> ResourcePool<E> {
     pub fn stats(&self) -> PoolStats {
         let shared = &self.shared;
         let PoolLoad { slots, in_use, waiting } = shared.scheduler.load(shared.id);
-        let delay = shared.scheduler.queue_delay(shared.id, Instant::now());
+        let delay = self.queue_delay(Instant::now());
         let instances = shared.lock().iter().map(|(id, member)| shared.instance_stats(*id, member)).collect();
         PoolStats { name: shared.name, slots, in_use, waiting, queue_delay_ms: millis(delay), instances }
+    }
+
+    /// The longest that anybody waited lately, or has waited by now.
+    pub fn queue_delay(&self, now: Instant) -> Duration {
+        self.shared.scheduler.queue_delay(self.shared.id, now)
     }
 
     /// The engines, for what concerns all of them (say, their voices).

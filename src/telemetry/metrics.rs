@@ -35,6 +35,11 @@ pub const ENGINE_PROBES_TOTAL: &str = "antiphon_engine_probes_total";
 pub const ENGINE_QUARANTINES_TOTAL: &str = "antiphon_engine_quarantines_total";
 /// Engines of `pool` that were built anew.
 pub const ENGINE_RESTARTS_TOTAL: &str = "antiphon_engine_restarts_total";
+/// Longest wait for an engine in the last seconds, 1 being `pools.governor.queue_delay_ms`.
+pub const PRESSURE: &str = "antiphon_pressure";
+/// What the server does without: 0 nothing, 1 frequent partials, 2 speech ahead of the turn's end, 3 partials,
+/// 4 long answers, 5 new sessions.
+pub const DEGRADATION_STEP: &str = "antiphon_degradation_step";
 /// Error events sent to clients, by `code`.
 pub const PROTOCOL_ERRORS_TOTAL: &str = "antiphon_protocol_errors_total";
 /// Session tasks that panicked. Each one is a bug: the log line beside it names the place.
@@ -108,6 +113,12 @@ pub const ALL: &[Metric] = &[
     counter(ENGINE_PROBES_TOTAL, "engine, outcome", "Probes of engines"),
     counter(ENGINE_QUARANTINES_TOTAL, "pool", "Engines that did not let go of a cancelled call"),
     counter(ENGINE_RESTARTS_TOTAL, "pool", "Engines that were built anew"),
+    gauge(PRESSURE, "", "Longest wait for an engine lately, as a part of what counts as full pressure"),
+    gauge(
+        DEGRADATION_STEP,
+        "",
+        "What is done without: 1 frequent partials, 2 speech ahead, 3 partials, 4 long answers, 5 new sessions",
+    ),
     counter(PROTOCOL_ERRORS_TOTAL, "code", "Error events sent to clients"),
     counter(PANICS_TOTAL, "", "Session tasks that panicked; each one is a bug"),
     Metric {

@@ -9,7 +9,9 @@ use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt, ScriptedTts, Scripte
 use antiphon::engine::llm::{LlmEngine, ToolChoice};
 use antiphon::engine::stt::SttEngine;
 use antiphon::engine::tts::TtsEngine;
-use antiphon::pool::{Instance, PoolsConfig, ResourcePool, ResourcePoolManager, Scheduler};
+use antiphon::pool::{
+    DegradationSignal, Instance, PoolsConfig, ResourcePool, ResourcePoolManager, Scheduler,
+};
 use antiphon::runtime::Runtime;
 use antiphon::session::conversation::{Content, Item, ItemBody, ItemStatus, Previous, Role};
 use antiphon::session::event::{ResponseEvent, ResponseView};
@@ -47,6 +49,7 @@ impl Stage {
             llm: pool("llm", Arc::clone(&llm) as Arc<dyn LlmEngine>, &scheduler),
             tts: pool("tts", Arc::clone(&tts) as Arc<dyn TtsEngine>, &scheduler),
             scheduler,
+            degradation: DegradationSignal::default(),
         };
         let (runtime, router) = router(&pools, config);
         Self { stt, llm, tts, runtime, router, pools }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{Piece, Running, SessionActor};
 use crate::engine::compute::Urgency;
 use crate::engine::llm::{ChatMessage, ChatRole, LlmRequest};
+use crate::pool::Degradation;
 use crate::session::conversation::{Item, messages_of};
 use crate::session::error::{ItemEvent, SessionError};
 use crate::session::event::{ResponseStatus, TurnTimings};
@@ -16,6 +17,9 @@ use crate::session::response::{ActiveResponse, ResponseSettings};
 use crate::session::settings::{Modality, ResponseInput, ResponseRequest};
 use crate::session::speech_pipeline::{Reply, ReplyEvent, ReplyRequest, SpeechSettings};
 use crate::telemetry::metrics as names;
+
+/// Tokens of an answer while the server is pressed: about half a minute of speech.
+const SHORT_REPLY_TOKENS: u32 = 96;
 
 impl SessionActor {
     /// The client asks for a response.
@@ -60,6 +64,9 @@ impl SessionActor {
     fn open_response(&mut self, request: ResponseRequest, reply: Option<Reply>, timings: TurnTimings) {
         let settings = ResponseSettings::new(&self.settings, request.clone());
         let response = ActiveResponse::create(settings, &self.conversation_id, timings, &self.outbox);
+        if let Some(reply) = &reply {
+            reply.speak();
+        }
         self.response = Some(Running { response, reply, request, turn_ended: None });
     }
 
@@ -70,7 +77,7 @@ impl SessionActor {
         }
         let Some(running) = self.response.as_ref().filter(|running| running.reply.is_none()) else { return };
         let messages = self.messages_for(&running.request, &running.response.settings);
-        let reply = self.start_reply(&running.response.settings, messages);
+        let reply = self.start_reply(&running.response.settings, messages, true);
         if let Some(running) = &mut self.response {
             running.reply = Some(reply);
         }
@@ -81,10 +88,18 @@ impl SessionActor {
         let settings = ResponseSettings::new(&self.settings, ResponseRequest::default());
         let mut messages = self.conversation.messages(&settings.instructions);
         messages.push(ChatMessage::text(ChatRole::User, text));
-        self.start_reply(&settings, messages)
+        let speak_ahead = self.components.pipeline.degradation() < Degradation::NoSpeechAhead;
+        self.start_reply(&settings, messages, speak_ahead)
     }
 
-    fn start_reply(&self, settings: &ResponseSettings, messages: Vec<ChatMessage>) -> Reply {
+    fn start_reply(
+        &self,
+        settings: &ResponseSettings,
+        messages: Vec<ChatMessage>,
+        speak_ahead: bool,
+    ) -> Reply {
+        let keep_short = self.components.pipeline.degradation() >= Degradation::ShorterReplies;
+        let most = keep_short.then_some(SHORT_REPLY_TOKENS);
         let speech = (settings.modality == Modality::Audio).then(|| SpeechSettings {
             voice: settings.voice.clone(),
             speed: settings.speed,
@@ -95,10 +110,11 @@ impl SessionActor {
                 messages: messages.into(),
                 tools: Arc::clone(&settings.tools),
                 tool_choice: settings.tool_choice.clone(),
-                max_tokens: settings.max_output_tokens,
+                max_tokens: settings.max_output_tokens.into_iter().chain(most).min(),
                 urgency: Urgency::default(),
             },
             speech,
+            speak_ahead,
         })
     }
 

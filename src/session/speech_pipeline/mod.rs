@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::error::SessionError;
 use super::turn::TurnKey;
 use crate::engine::stt::{STT_SAMPLE_RATE, SttRequest, Transcript};
-use crate::pool::{HolderId, LeaseRequest, ResourcePoolManager, Served, WorkClass};
+use crate::pool::{Degradation, HolderId, LeaseRequest, ResourcePoolManager, Served, WorkClass};
 use crate::runtime::Runtime;
 use crate::telemetry::metrics as names;
 
@@ -115,6 +115,11 @@ impl SpeechPipelineManager {
     /// Starts an answer. Its events wait in the [`Reply`] until they are taken.
     pub fn reply(&self, request: ReplyRequest) -> Reply {
         reply::start(self, request)
+    }
+
+    /// What the server does without at the moment.
+    pub fn degradation(&self) -> Degradation {
+        self.pools.degradation.get()
     }
 
     async fn run_transcribe(&self, utterance: Utterance) -> Result<TimedTranscript, SessionError> {

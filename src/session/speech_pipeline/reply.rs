@@ -33,6 +33,8 @@ pub struct ReplyRequest {
     pub llm: LlmRequest,
     /// How to speak; `None` for a written answer.
     pub speech: Option<SpeechSettings>,
+    /// Whether to speak at once. Else the text is made, and its speech waits for [`Reply::speak`].
+    pub speak_ahead: bool,
 }
 
 /// How to speak.
@@ -120,7 +122,15 @@ pub struct Reply {
     pub words: mpsc::Receiver<ClauseWords>,
     /// Its events, the last being `Done` or `Failed`.
     pub events: mpsc::Receiver<ReplyEvent>,
+    may_speak: CancellationToken,
     _guard: DropGuard,
+}
+
+impl Reply {
+    /// The turn is over: what was thought of may be spoken.
+    pub fn speak(&self) {
+        self.may_speak.cancel();
+    }
 }
 
 /// What the second stage is given.
@@ -172,26 +182,37 @@ pub(super) fn start(pipeline: &SpeechPipelineManager, request: ReplyRequest) -> 
     let (timed, words) = mpsc::channel(PIECES_CAPACITY);
     let (this, stop) = (pipeline.clone(), CancellationToken::new());
     let guard = stop.clone().drop_guard();
+    let may_speak = CancellationToken::new();
+    if request.speak_ahead {
+        may_speak.cancel();
+    }
+    let speaker = Speaker {
+        pipeline: this.clone(),
+        words: timed,
+        clause: 0,
+        timings: ReplyTimings::default(),
+        may_speak: may_speak.clone(),
+    };
     pipeline.runtime.spawn("reply", async move {
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
-            () = run(&this, request, (sender, timed)) => {}
+            () = run(&this, request, sender, speaker) => {}
         }
     });
-    Reply { words, events, _guard: guard }
+    Reply { words, events, may_speak, _guard: guard }
 }
 
 async fn run(
     pipeline: &SpeechPipelineManager,
     request: ReplyRequest,
-    (sender, words): (mpsc::Sender<ReplyEvent>, mpsc::Sender<ClauseWords>),
+    sender: mpsc::Sender<ReplyEvent>,
+    speaker: Speaker,
 ) {
     let mut out = Outbound::new(sender);
     let (pieces, queue) = mpsc::channel(PIECES_CAPACITY);
     let chunker = request.speech.is_some().then(ClauseChunker::default);
     let think = think(pipeline, request.llm, chunker, pieces);
-    let speaker = Speaker { pipeline, words, clause: 0, timings: ReplyTimings::default() };
     let speak = speaker.run(request.speech, queue, &mut out);
     // If speaking stops, thinking finds its queue closed; if thinking fails, its error is what matters.
     let (thought, spoken) = futures::join!(think, speak);
@@ -262,14 +283,15 @@ fn rest(chunker: &mut Option<ClauseChunker>) -> impl Iterator<Item = Piece> {
 }
 
 /// Second stage: speaks the clauses and passes on the rest, in order.
-struct Speaker<'a> {
-    pipeline: &'a SpeechPipelineManager,
+struct Speaker {
+    pipeline: SpeechPipelineManager,
     words: mpsc::Sender<ClauseWords>,
     clause: usize,
     timings: ReplyTimings,
+    may_speak: CancellationToken,
 }
 
-impl Speaker<'_> {
+impl Speaker {
     async fn run(
         mut self,
         speech: Option<SpeechSettings>,
@@ -298,6 +320,7 @@ impl Speaker<'_> {
         text: String,
         out: &mut Outbound,
     ) -> Result<(), Stop> {
+        self.may_speak.cancelled().await;
         let class = if self.clause == 0 { WorkClass::FirstClause } else { WorkClass::Continuation };
         let lease = self.pipeline.lease_request(class);
         let request = TtsRequest { text: text.clone(), voice: speech.voice.clone(), speed: speech.speed };
