@@ -31,6 +31,7 @@ pub(super) async fn supervise<E: Probed + ?Sized>(pool: ResourcePool<E>, runtime
         supervisor.try_idle(now);
         supervisor.let_go();
         supervisor.resize(&mut resizer, now);
+        supervisor.report();
         tokio::select! {
             () = runtime.shutdown_token().cancelled() => return,
             _ = timeout(EVERY, supervisor.pool.troubled.notified()) => {}
@@ -214,6 +215,14 @@ impl<E: Probed + ?Sized> Supervisor<E> {
         if let Err(error) = farewell.spawn(move || drop(member)) {
             tracing::error!(%error, "an engine was let go on a busy thread");
         }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
+    fn report(&self) {
+        let load = self.pool.scheduler.load(self.pool.id);
+        metrics::gauge!(names::POOL_SLOTS, "pool" => self.pool.name).set(load.slots as f64);
+        metrics::gauge!(names::POOL_IN_USE, "pool" => self.pool.name).set(load.in_use as f64);
+        metrics::gauge!(names::POOL_WAITING, "pool" => self.pool.name).set(load.waiting as f64);
     }
 
     fn resize(&self, resizer: &mut Resizer, now: Instant) {

@@ -25,6 +25,10 @@ pub const RESPONSE_LATENCY_SECONDS: &str = "antiphon_response_latency_seconds";
 pub const STAGE_SECONDS: &str = "antiphon_stage_seconds";
 /// Seconds that a request waited for a slot of `pool`.
 pub const POOL_WAIT_SECONDS: &str = "antiphon_pool_wait_seconds";
+/// Slots of `pool` whose engines serve.
+pub const POOL_SLOTS: &str = "antiphon_pool_slots";
+/// Requests that wait for a slot of `pool` now.
+pub const POOL_WAITING: &str = "antiphon_pool_waiting";
 /// Slots of `pool` that are leased now.
 pub const POOL_IN_USE: &str = "antiphon_pool_in_use";
 /// Engine calls that failed, by `engine` and `kind` (the variant of `EngineError`).
@@ -109,6 +113,8 @@ pub const ALL: &[Metric] = &[
     seconds(STAGE_SECONDS, "stage", "What one stage of a turn took, queue waits included"),
     seconds(POOL_WAIT_SECONDS, "pool", "Wait for a slot of a pool"),
     gauge(POOL_IN_USE, "pool", "Slots of a pool that are leased now"),
+    gauge(POOL_SLOTS, "pool", "Slots of a pool whose engines serve"),
+    gauge(POOL_WAITING, "pool", "Requests that wait for a slot of a pool now"),
     counter(ENGINE_ERRORS_TOTAL, "engine, kind", "Engine calls that failed"),
     counter(ENGINE_PROBES_TOTAL, "engine, outcome", "Probes of engines"),
     counter(ENGINE_QUARANTINES_TOTAL, "pool", "Engines that did not let go of a cancelled call"),
