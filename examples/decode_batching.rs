@@ -8,12 +8,13 @@
 //! whenever an answer begins or ends is not counted.
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
 use ort::environment::Environment;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor};
+use tokio::time::Instant;
 
 const ROUNDS: usize = 60;
 

@@ -29,6 +29,8 @@ use crate::session::settings::{EchoSettings, Modality, SessionSettings, TurnDete
 use crate::session::{SessionComponentFactory, SessionConfig, SessionRouter};
 use crate::telemetry::{Metrics, TelemetryError};
 
+/// How long engines may take to end. They promise to let go of a call within 50 ms.
+const ENGINE_GRACE: Duration = Duration::from_secs(5);
 /// What a client that names no model is told it speaks with.
 const MODEL_NAME: &str = "antiphon";
 
@@ -107,8 +109,7 @@ impl Server {
         if self.listener.await.is_err() {
             tracing::error!("the listener panicked");
         }
-        // The last handles to the engines go here, and their threads are joined.
-        drop(self.state);
+        join_engines(self.state).await;
         drained
     }
 
@@ -149,6 +150,24 @@ impl Server {
             }
         });
         Self { address, runtime, state, grace, listener }
+    }
+}
+
+/// Drops the last handles to the engines, which joins their threads. One that is caught in native code may never
+/// end: the process does not wait for it.
+async fn join_engines(state: ServerState) {
+    let pools = state.pools.stats();
+    let busy = pools.iter().flat_map(|pool| &pool.instances).filter(|instance| instance.in_use > 0);
+    let busy: Vec<_> = busy.map(|instance| instance.name.to_string()).collect();
+    let (joined, has_joined) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("engines' end".to_owned());
+    let spawned = thread.spawn(move || {
+        drop(state);
+        joined.send(()).ok();
+    });
+    let ended = tokio::time::timeout(ENGINE_GRACE, has_joined).await.is_ok_and(|joined| joined.is_ok());
+    if spawned.is_err() || !ended {
+        tracing::error!(engines = ?busy, "engines did not end with their calls; the process ends without them");
     }
 }
 
