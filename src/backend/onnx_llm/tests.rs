@@ -1,12 +1,13 @@
 //! Against ONNX Runtime and the starter model.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::time::{Duration, Instant, timeout};
 
 use super::*;
-use crate::engine::compute::{Unlimited, Urgency};
+use crate::engine::compute::{ComputePermit, Unlimited, Urgency};
 use crate::engine::llm::{ChatMessage, ChatRole, FinishReason, TokenUsage, ToolChoice, ToolSpec};
 
 /// A path below the repository's root, where tests of any directory find it.
@@ -21,9 +22,13 @@ fn config() -> OnnxLlmConfig {
 }
 
 fn load(config: &OnnxLlmConfig) -> OnnxLlm {
+    load_behind(config, Arc::new(Unlimited))
+}
+
+fn load_behind(config: &OnnxLlmConfig, gate: Arc<dyn ComputeGate>) -> OnnxLlm {
     let library = root(".cache/onnxruntime/libonnxruntime.so");
     assert!(library.exists(), "{} is missing: run `scripts/setup`", library.display());
-    OnnxLlm::load(config, &library, Arc::new(Unlimited)).expect("the starter model loads")
+    OnnxLlm::load(config, &library, gate).expect("the starter model loads")
 }
 
 fn talk(lines: &[&str]) -> LlmRequest {
@@ -94,6 +99,46 @@ async fn answers_in_turn_are_the_answers_alone() {
     for (n, (text, ..)) in futures::future::join_all(calls).await.into_iter().enumerate() {
         assert_eq!(text, alone[n % names.len()], "call {n}");
     }
+}
+
+/// Writes down who entered, and lets nobody in before it is opened.
+#[derive(Debug, Default)]
+struct Recorder {
+    entered: Mutex<Vec<bool>>,
+    closed: Mutex<()>,
+}
+
+impl ComputeGate for Recorder {
+    fn enter(&self, urgent: bool) -> ComputePermit {
+        drop(self.closed.lock().expect("no panic"));
+        self.entered.lock().expect("no panic").push(urgent);
+        ComputePermit::holding(())
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_waited_for_goes_before_those_that_play() {
+    let gate = Arc::new(Recorder::default());
+    let llm = load_behind(&config(), Arc::clone(&gate) as Arc<dyn ComputeGate>);
+    let playing = LlmRequest { urgency: Urgency::default(), ..talk(&["Tell me a story."]) };
+    playing.urgency.relax();
+    let closed = gate.closed.lock().expect("no panic");
+    // Both are there before the first step is made.
+    let (first, second) = (answer(&llm, playing), answer(&llm, talk(&["Hello."])));
+    let both = futures::future::join(first, second);
+    futures::pin_mut!(both);
+    assert!((&mut both).now_or_never().is_none());
+    drop(closed);
+    both.await;
+    let entered = gate.entered.lock().expect("no panic").clone();
+    let after_the_first_urgent: Vec<bool> = entered.iter().copied().skip_while(|urgent| !urgent).collect();
+    let urgent = after_the_first_urgent.iter().take_while(|urgent| **urgent).count();
+    assert_eq!(
+        urgent,
+        entered.iter().filter(|urgent| **urgent).count(),
+        "nobody stepped between: {entered:?}"
+    );
+    assert!(urgent > 2 && entered.len() > urgent, "both were answered: {entered:?}");
 }
 
 #[tokio::test]
