@@ -11,15 +11,19 @@ use serde::{Deserialize, Serialize};
 use super::LoadError;
 use super::earshot::EarshotVad;
 use super::espeak::{EspeakConfig, EspeakTts};
+use super::growth::Growth;
 use super::onnx_llm::{OnnxLlm, OnnxLlmConfig};
 use super::scripted::{ScriptedLlm, ScriptedLlmConfig, ScriptedStt, ScriptedSttConfig};
 use super::scripted::{ScriptedTts, ScriptedTtsConfig, ScriptedVad, ScriptedVadConfig};
 use super::whisper::{WhisperConfig, WhisperEngine};
 use crate::engine::compute::ComputeGate;
+use crate::engine::cost::LoadGrowth;
 use crate::engine::llm::LlmEngine;
 use crate::engine::stt::SttEngine;
 use crate::engine::tts::TtsEngine;
 use crate::engine::vad::VadEngine;
+
+pub use super::costs::{Priced, costs};
 
 /// The engines to build. In TOML each is a table with its `kind`:
 /// `[[engines.stt]] kind = "whisper" model = "..." slots = 2`.
@@ -121,6 +125,8 @@ pub struct Loaded<E: ?Sized> {
     /// Each call computes on one of this machine's cores from its begin to its end. Others compute elsewhere, or
     /// ask for each of their steps.
     pub computes: bool,
+    /// How memory grew while it was loaded.
+    pub measured: LoadGrowth,
     /// Builds the engine anew. Blocks while its model loads.
     pub rebuild: Rebuild<E>,
 }
@@ -247,10 +253,14 @@ fn build<C: Entry, E: ?Sized + 'static>(
         wrong(format!("{list}[0].fallback"), "true".into(), "one engine at least is not a fallback");
     }
     let mut loaded = Vec::new();
+    let growth = Growth::watch();
     for entry in usable {
-        match load_one(entry, resources, load) {
-            Ok(engine) => loaded.push(engine),
-            Err(error) => errors.push(error),
+        match growth.around(|| load_one(entry, resources, load)) {
+            (Ok(engine), measured) => {
+                measured.tell(list, &engine.name, engine.slots);
+                loaded.push(Loaded { measured, ..engine });
+            }
+            (Err(error), _) => errors.push(error),
         }
     }
     loaded
@@ -269,6 +279,7 @@ fn load_one<C: Entry, E: ?Sized + 'static>(
         slots: entry.slots(),
         fallback: entry.fallback(),
         computes: entry.computes(),
+        measured: LoadGrowth::default(),
         rebuild: Arc::new(move || load(&again, &resources)),
     })
 }

@@ -6,8 +6,10 @@
 //! Read [`catalog`] first: it names every backend and its configuration.
 
 pub mod catalog;
+mod costs;
 pub mod earshot;
 pub mod espeak;
+mod growth;
 pub mod load_error;
 pub mod onnx_llm;
 pub mod scripted;

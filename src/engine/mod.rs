@@ -8,6 +8,7 @@
 
 pub mod cancel;
 pub mod compute;
+pub mod cost;
 pub mod error;
 pub mod llm;
 pub mod stt;
@@ -15,6 +16,7 @@ pub mod tts;
 pub mod vad;
 
 pub use cancel::CancelFlag;
+pub use cost::EngineCost;
 pub use error::EngineError;
 
 use std::pin::Pin;

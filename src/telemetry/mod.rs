@@ -8,6 +8,7 @@
 //! a user said is never a label and never in a log line above DEBUG.
 
 mod exporter;
+pub mod machine;
 pub mod metrics;
 mod process;
 

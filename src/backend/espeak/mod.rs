@@ -7,6 +7,7 @@
 //! Read [`EspeakTts`] first. `text` makes any text safe to speak, `wav` reads what comes back,
 //! `words` says when each word is heard.
 
+mod cost;
 mod process;
 mod speech;
 mod text;
@@ -24,6 +25,7 @@ use self::speech::{Clause, Speech};
 use self::voices::Voices;
 use self::words::WordLengths;
 use super::LoadError;
+use crate::engine::cost::OwnCost;
 use crate::engine::tts::{TtsEngine, TtsEvent, TtsRequest};
 use crate::engine::{CancelFlag, EngineError, EngineStream};
 
@@ -48,6 +50,8 @@ pub struct EspeakConfig {
     pub program: PathBuf,
     /// The language that OpenAI's voice names speak here, as `espeak-ng --voices` names it.
     pub language: String,
+    /// What the operator knows of its cost.
+    pub cost: OwnCost,
 }
 
 impl Default for EspeakConfig {
@@ -60,6 +64,7 @@ impl Default for EspeakConfig {
             fallback: false,
             program: "espeak-ng".into(),
             language: "en-us".into(),
+            cost: OwnCost::default(),
         }
     }
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::cost::OwnCost;
+
 /// Configuration of [`OnnxLlm`](super::OnnxLlm).
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -26,6 +28,8 @@ pub struct OnnxLlmConfig {
     pub max_tokens: u32,
     /// How tokens are chosen.
     pub sampling: SamplingConfig,
+    /// What the operator knows of its cost; the rest is worked out from the model's files.
+    pub cost: OwnCost,
 }
 
 impl Default for OnnxLlmConfig {
@@ -41,6 +45,7 @@ impl Default for OnnxLlmConfig {
             max_context: 4096,
             max_tokens: 512,
             sampling: SamplingConfig::default(),
+            cost: OwnCost::default(),
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod answer;
 mod config;
+mod cost;
 mod decoder;
 mod detokenizer;
 mod environment;

@@ -174,16 +174,16 @@ fn end_tokens(settings: &[&Value]) -> HashSet<u32> {
 }
 
 /// The files of a model's directory and what to say when one is missing or wrong.
-struct Files<'a> {
-    config: &'a OnnxLlmConfig,
+pub(super) struct Files<'a> {
+    pub(super) config: &'a OnnxLlmConfig,
 }
 
 impl Files<'_> {
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.config.model.join(name)
     }
 
-    fn json(&self, name: &str) -> Result<Value, LoadError> {
+    pub(super) fn json(&self, name: &str) -> Result<Value, LoadError> {
         let text = std::fs::read_to_string(self.path(name))
             .map_err(|error| self.missing(self.path(name), &error))?;
         serde_json::from_str(&text).map_err(|error| self.invalid(name, error.to_string()))
@@ -204,7 +204,7 @@ impl Files<'_> {
         Ok(tokenizer)
     }
 
-    fn graph(&self) -> Result<PathBuf, LoadError> {
+    pub(super) fn graph(&self) -> Result<PathBuf, LoadError> {
         let named = self.config.file.as_ref().map(|file| self.config.model.join(file));
         let candidates = named
             .map_or_else(|| vec![self.path("onnx/model.onnx"), self.path("model.onnx")], |file| vec![file]);

@@ -15,7 +15,7 @@ use crate::engine::{CancelFlag, EngineError};
 
 /// Tokens of a prompt that are read in one step, so that a long prompt does not hold up the other answers. Exports
 /// give logits for each of them, so that more would also cost memory.
-const PROMPT_CHUNK: usize = 64;
+pub(super) const PROMPT_CHUNK: usize = 64;
 
 /// What an answer's reader gets.
 pub(super) type Event = Result<LlmEvent, EngineError>;

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::log::{CallLog, CallStats};
 use super::play::{Beat, play};
 use super::script::{Act, Script, Step, fill};
+use crate::engine::cost::OwnCost;
 use crate::engine::llm::{ChatRole, FinishReason, LlmEngine, LlmEvent, LlmRequest, TokenUsage};
-use crate::engine::{CancelFlag, EngineStream};
+use crate::engine::{CancelFlag, EngineCost, EngineStream};
 
 /// Configuration of [`ScriptedLlm`].
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -24,13 +25,29 @@ pub struct ScriptedLlmConfig {
     pub calls: Vec<Vec<Step>>,
     /// Milliseconds from word to word of one text.
     pub word_ms: u64,
+    /// What it is said to cost; nothing where that is not said.
+    pub cost: OwnCost,
 }
 
 impl Default for ScriptedLlmConfig {
     /// Echoes the user: first word after 30 ms, a word every 8 ms, about what the starter model does on one core.
     fn default() -> Self {
         let calls = vec![vec![Step::text(30, "You said: {user}")]];
-        Self { name: "scripted-llm".into(), slots: 8, fallback: false, calls, word_ms: 8 }
+        Self {
+            name: "scripted-llm".into(),
+            slots: 8,
+            fallback: false,
+            calls,
+            word_ms: 8,
+            cost: OwnCost::default(),
+        }
+    }
+}
+
+impl ScriptedLlmConfig {
+    /// A script computes nothing: it costs what the configuration says.
+    pub fn cost(&self) -> Result<EngineCost, String> {
+        Ok(EngineCost { threads: self.slots, ..EngineCost::default() })
     }
 }
 

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::log::{CallLog, CallStats};
 use super::play::{Beat, play};
 use super::script::{Act, Script, Step, fill};
+use crate::engine::cost::OwnCost;
 use crate::engine::stt::{STT_SAMPLE_RATE, SttEngine, SttRequest, Transcript};
-use crate::engine::{CancelFlag, EngineError, EngineFuture};
+use crate::engine::{CancelFlag, EngineCost, EngineError, EngineFuture};
 
 /// Configuration of [`ScriptedStt`].
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -23,13 +24,22 @@ pub struct ScriptedSttConfig {
     pub fallback: bool,
     /// Steps of each call in turn; the last call's steps repeat. A call ends at its first text.
     pub calls: Vec<Vec<Step>>,
+    /// What it is said to cost; nothing where that is not said.
+    pub cost: OwnCost,
 }
 
 impl Default for ScriptedSttConfig {
     /// One text after 60 ms: what the starter model takes for a short utterance on one core.
     fn default() -> Self {
         let calls = vec![vec![Step::text(60, "utterance {call} of {ms} milliseconds")]];
-        Self { name: "scripted-stt".into(), slots: 4, fallback: false, calls }
+        Self { name: "scripted-stt".into(), slots: 4, fallback: false, calls, cost: OwnCost::default() }
+    }
+}
+
+impl ScriptedSttConfig {
+    /// A script computes nothing: it costs what the configuration says.
+    pub fn cost(&self) -> Result<EngineCost, String> {
+        Ok(EngineCost { threads: self.slots, ..EngineCost::default() })
     }
 }
 

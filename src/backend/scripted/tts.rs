@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::log::{CallLog, CallStats};
 use super::play::{Beat, play};
 use super::script::{Act, Script, Step, fill};
+use crate::engine::cost::OwnCost;
 use crate::engine::tts::{SpeechChunk, TimedWord, TtsEngine, TtsEvent, TtsRequest};
-use crate::engine::{CancelFlag, EngineStream};
+use crate::engine::{CancelFlag, EngineCost, EngineStream};
 
 /// Peak of the tone: 12 dB below full scale.
 const TONE_PEAK: f32 = 8192.0;
@@ -38,6 +39,8 @@ pub struct ScriptedTtsConfig {
     pub tone_hz: f32,
     /// Voices to offer; they all hum alike.
     pub voices: Vec<String>,
+    /// What it is said to cost; nothing where that is not said.
+    pub cost: OwnCost,
 }
 
 impl Default for ScriptedTtsConfig {
@@ -55,7 +58,15 @@ impl Default for ScriptedTtsConfig {
             chunk_every_ms: 2,
             tone_hz: 440.0,
             voices: vec!["tone".into()],
+            cost: OwnCost::default(),
         }
+    }
+}
+
+impl ScriptedTtsConfig {
+    /// A script computes nothing: it costs what the configuration says.
+    pub fn cost(&self) -> Result<EngineCost, String> {
+        Ok(EngineCost { threads: self.slots, ..EngineCost::default() })
     }
 }
 

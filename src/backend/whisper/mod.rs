@@ -10,6 +10,7 @@
 
 mod abort;
 mod audio;
+mod cost;
 mod model_file;
 mod transcriber;
 
@@ -25,6 +26,7 @@ use self::model_file::ModelFile;
 use self::transcriber::{Job, Seed, Transcriber};
 use super::LoadError;
 use super::worker::{Worker, raised};
+use crate::engine::cost::OwnCost;
 use crate::engine::stt::{SttEngine, SttRequest, Transcript};
 use crate::engine::{CancelFlag, EngineError, EngineFuture};
 
@@ -46,6 +48,8 @@ pub struct WhisperConfig {
     /// Encoder positions of 20 ms that a request gets beyond its audio. More makes real models steadier and
     /// slower.
     pub audio_ctx_margin: usize,
+    /// What the operator knows of its cost; the rest is worked out from the model file.
+    pub cost: OwnCost,
 }
 
 impl Default for WhisperConfig {
@@ -59,6 +63,7 @@ impl Default for WhisperConfig {
             model: "models/starter/stt/ggml-starter.bin".into(),
             language: Some("en".into()),
             audio_ctx_margin: 16,
+            cost: OwnCost::default(),
         }
     }
 }

@@ -20,6 +20,34 @@ pub(super) struct ModelFile {
     /// Whether it has Whisper's own vocabulary. One with a small vocabulary was trained for one task and knows
     /// no prompts.
     pub(super) has_complete_vocabulary: bool,
+    /// The network's sizes.
+    pub(super) sizes: Sizes,
+}
+
+/// Sizes that the header gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// Tokens, those that whisper.cpp adds included.
+    pub(super) vocabulary: u64,
+    /// Positions of 20 ms that the encoder hears at once.
+    pub(super) audio_ctx: u64,
+    /// Values of a position, in encoder and decoder.
+    pub(super) width: u64,
+    pub(super) audio_heads: u64,
+    pub(super) audio_layers: u64,
+    /// Tokens of a text.
+    pub(super) text_ctx: u64,
+    pub(super) text_layers: u64,
+    /// Bands of the spectrum.
+    pub(super) mels: u64,
+}
+
+impl Sizes {
+    fn of(header: &[u32; 10]) -> Self {
+        let [vocabulary, audio_ctx, width, audio_heads, audio_layers, text_ctx, _, _, text_layers, mels] =
+            header.map(u64::from);
+        Self { vocabulary, audio_ctx, width, audio_heads, audio_layers, text_ctx, text_layers, mels }
+    }
 }
 
 /// Walks the file from its header to its last tensor. The error says what is wrong.
@@ -65,7 +93,7 @@ impl Walk {
         while self.at < self.len {
             self.tensor()?;
         }
-        Ok(ModelFile { has_complete_vocabulary: tokens >= COMPLETE_VOCABULARY })
+        Ok(ModelFile { has_complete_vocabulary: tokens >= COMPLETE_VOCABULARY, sizes: Sizes::of(&header) })
     }
 
     fn tensor(&mut self) -> Result<(), String> {
@@ -166,7 +194,14 @@ mod tests {
 
     #[test]
     fn a_whole_file_passes() {
-        assert_eq!(checked(&file()), Ok(ModelFile { has_complete_vocabulary: false }));
+        let whole = checked(&file()).expect("nothing is wrong with it");
+        assert!(!whole.has_complete_vocabulary);
+        let sizes = whole.sizes;
+        assert_eq!(
+            (sizes.vocabulary, sizes.audio_ctx, sizes.width, sizes.audio_heads),
+            (51_864, 768, 128, 2)
+        );
+        assert_eq!((sizes.audio_layers, sizes.text_ctx, sizes.text_layers, sizes.mels), (6, 128, 2, 80));
     }
 
     #[test]

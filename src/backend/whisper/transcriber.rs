@@ -14,7 +14,7 @@ use crate::engine::stt::{SttRequest, Transcript};
 use crate::engine::{CancelFlag, EngineError};
 
 /// The most prompt tokens: half of Whisper's text context, which is all that it looks at.
-const MAX_PROMPT_TOKENS: usize = 224;
+pub(super) const MAX_PROMPT_TOKENS: usize = 224;
 /// Characters of a prompt that are worth tokenizing for that many tokens.
 const MAX_PROMPT_CHARS: usize = 2000;
 

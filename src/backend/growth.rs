@@ -1,0 +1,52 @@
+//! How memory grows while an engine is loaded. Engines are loaded one after the other, so growth is theirs; what
+//! an engine allocates and gives back while it loads may be counted, where the allocator keeps it.
+
+use crate::engine::cost::LoadGrowth;
+use crate::telemetry::machine::{self, Gpus};
+
+/// Watches memory.
+#[derive(Debug)]
+pub(super) struct Growth {
+    gpus: Gpus,
+}
+
+impl Growth {
+    pub(super) fn watch() -> Self {
+        Self { gpus: Gpus::find() }
+    }
+
+    /// What `load` answers, and how memory grew meanwhile.
+    pub(super) fn around<T>(&self, load: impl FnOnce() -> T) -> (T, LoadGrowth) {
+        let (ram, vram) = (machine::resident_bytes(), self.vram_used());
+        let loaded = load();
+        let growth = LoadGrowth {
+            ram_bytes: grown(ram, machine::resident_bytes()),
+            vram_bytes: grown(vram, self.vram_used()),
+        };
+        (loaded, growth)
+    }
+
+    fn vram_used(&self) -> Option<u64> {
+        self.gpus.memory().map(|memory| memory.used_bytes)
+    }
+}
+
+fn grown(before: Option<u64>, after: Option<u64>) -> Option<u64> {
+    Some(after?.saturating_sub(before?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_is_what_is_held_afterwards() {
+        let bytes = 64 << 20;
+        let (held, growth) = Growth::watch().around(|| vec![1u8; bytes]);
+        let ram = growth.ram_bytes.expect("Linux tells");
+        // Other tests run in this process too, but none holds so much.
+        assert!(ram > (bytes / 2) as u64, "{ram}");
+        drop(held);
+        assert_eq!((grown(Some(5), Some(3)), grown(None, Some(3))), (Some(0), None));
+    }
+}

@@ -1,0 +1,138 @@
+//! What whisper.cpp takes, from a model file's header and size. The shapes are those of whisper.cpp 1.8's
+//! `whisper_init_state` and its graphs; the speeds are declared.
+
+use super::WhisperConfig;
+use super::model_file::{self, ModelFile, Sizes};
+use super::transcriber::MAX_PROMPT_TOKENS;
+use crate::engine::EngineCost;
+use crate::engine::cost::{Footprint, Source, WorkCost};
+use crate::engine::stt::STT_SAMPLE_RATE;
+
+/// Bytes of a 16-bit and a 32-bit float.
+const F16: u64 = 2;
+const F32: u64 = 4;
+/// Descriptions of a graph's 4,096 nodes, one block for each of the four graphs of a state.
+const GRAPH_META_BYTES: u64 = 4 * 1_830_000;
+/// A token's two entries in the vocabulary's maps.
+const TOKEN_BYTES: u64 = 260;
+/// What a decoder keeps of each token: probability, logit, log probability, and a pair to sort.
+const CANDIDATE_BYTES: u64 = 3 * F32 + 16;
+/// Caches are padded to so many positions.
+const CACHE_STEP: u64 = 256;
+/// Tokens that a decoder reads at once where there is no prompt: start, language, task, no timestamps.
+const START_TOKENS: u64 = 4;
+/// Values of the encoder's width that a position needs between two layers: the wide layer and what goes by it.
+const ENCODER_WIDTHS: u64 = 7;
+/// 20 ms a position.
+const POSITIONS_A_SECOND: u64 = STT_SAMPLE_RATE as u64 / 320;
+/// Positions of a call beyond its audio, besides the configured margin: half of the step it is rounded up by.
+const ROUNDED_POSITIONS: u64 = 16;
+/// Fast speech: tokens a second.
+const TOKENS_A_SECOND: f64 = 4.0;
+/// Half-precision operations a second of one core: whisper.cpp's matrix products on AVX2 at 2 to 3 GHz.
+const CORE_FLOPS: f64 = 20e9;
+/// Weights that one core reads from memory a second while it decodes.
+const CORE_BYTES_A_SECOND: f64 = 6e9;
+
+impl WhisperConfig {
+    /// What one instance costs; the error says why that cannot be known.
+    pub fn cost(&self) -> Result<EngineCost, String> {
+        let told = |error: String| format!("{}: {error}", self.model.display());
+        let file = model_file::check(&self.model).map_err(told)?;
+        let bytes = std::fs::metadata(&self.model).map_err(|error| told(error.to_string()))?.len();
+        Ok(EngineCost {
+            ram: footprint(&file, bytes),
+            vram: Footprint::default(),
+            work: work(&file.sizes, self.audio_ctx_margin as u64),
+            threads: self.slots,
+        })
+    }
+}
+
+fn footprint(file: &ModelFile, file_bytes: u64) -> Footprint {
+    let s = &file.sizes;
+    let padded = |positions: u64| positions.next_multiple_of(CACHE_STEP);
+    let cache = |layers: u64, positions: u64| 2 * F16 * layers * s.width * padded(positions);
+    let caches = cache(s.text_layers, s.text_ctx) + cache(s.text_layers, s.audio_ctx) + cache(1, s.audio_ctx);
+    Footprint {
+        instance_bytes: file_bytes + s.vocabulary * TOKEN_BYTES,
+        slot_bytes: caches + GRAPH_META_BYTES + s.vocabulary * CANDIDATE_BYTES,
+        call_bytes: call_bytes(file),
+        source: Source::Declared,
+    }
+}
+
+/// Buffers of the longest call: its spectrum, both convolutions, attention over the whole window, and the logits
+/// of the tokens that are read at once, which whisper.cpp copies.
+fn call_bytes(file: &ModelFile) -> u64 {
+    let s = &file.sizes;
+    let wide = F32 * s.audio_ctx * s.width;
+    let spectrum = F32 * s.mels * 2 * (2 * s.audio_ctx);
+    let convolutions = 5 * wide;
+    let encoder = F32 * s.audio_ctx * s.audio_ctx * s.audio_heads + ENCODER_WIDTHS * wide;
+    let prompt = if file.has_complete_vocabulary { MAX_PROMPT_TOKENS as u64 } else { 0 };
+    let logits = 2 * F32 * s.vocabulary * (START_TOKENS + prompt);
+    spectrum + convolutions + encoder + wide + logits
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes of a network, far below 2^52")]
+fn work(s: &Sizes, margin: u64) -> WorkCost {
+    let width = s.width as f64;
+    let encoder_weights = 12.0 * width * width * s.audio_layers as f64;
+    let position_s = 2.0 * encoder_weights / CORE_FLOPS;
+    let decoder_weights = 16.0 * width * width * s.text_layers as f64 + s.vocabulary as f64 * width;
+    let token_s = F16 as f64 * decoder_weights / CORE_BYTES_A_SECOND;
+    WorkCost {
+        call_cpu_s: (margin + ROUNDED_POSITIONS) as f64 * position_s + START_TOKENS as f64 * token_s,
+        input_cpu_s: 0.0,
+        unit_cpu_s: POSITIONS_A_SECOND as f64 * position_s + TOKENS_A_SECOND * token_s,
+        source: Source::Declared,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(header: [u64; 7]) -> ModelFile {
+        let [audio_ctx, width, audio_heads, audio_layers, text_ctx, text_layers, mels] = header;
+        let sizes = Sizes {
+            vocabulary: 51_864,
+            audio_ctx,
+            width,
+            audio_heads,
+            audio_layers,
+            text_ctx,
+            text_layers,
+            mels,
+        };
+        ModelFile { has_complete_vocabulary: true, sizes }
+    }
+
+    /// Against the sum that whisper.cpp prints for a state of `base.en` (kv 6.3 + 18.9 + 3.1, conv 16.3, encode
+    /// 94.7, cross 4.6 MB; its decoder buffer of 96 MB is for 448 tokens, of which a prompt uses half).
+    #[test]
+    fn a_real_models_state_is_what_whisper_cpp_prints() {
+        let base = footprint(&model([1500, 512, 8, 6, 448, 6, 80]), 148_000_000);
+        let printed = 6.3 + 18.9 + 3.1 + 16.3 + 94.7 + 4.6 + 96.4;
+        let declared = base.each_slot_bytes() as f64 / 1e6;
+        assert!((printed * 0.75..printed * 1.5).contains(&declared), "{declared} of {printed}");
+    }
+
+    #[test]
+    fn a_larger_model_costs_more_of_everything() {
+        let (tiny, small) = (model([1500, 384, 6, 4, 448, 4, 80]), model([1500, 768, 12, 12, 448, 12, 80]));
+        let (a, b) = (footprint(&tiny, 78_000_000), footprint(&small, 488_000_000));
+        assert!(
+            a.instance_bytes < b.instance_bytes && a.slot_bytes < b.slot_bytes && a.call_bytes < b.call_bytes
+        );
+        let (a, b) = (work(&tiny.sizes, 16), work(&small.sizes, 16));
+        assert!(a.call_cpu_s < b.call_cpu_s && a.unit_cpu_s < b.unit_cpu_s);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let config = WhisperConfig { model: "/nowhere/model.bin".into(), ..WhisperConfig::default() };
+        assert!(config.cost().expect_err("it is not there").starts_with("/nowhere/model.bin: "));
+    }
+}
