@@ -35,10 +35,18 @@ const SLOTS: Allowed = Between(1.0, 256.0);
 const MINUTE_MS: f64 = 60_000.0;
 const DAY_S: f64 = 86_400.0;
 const MIB: f64 = 1_048_576.0;
+const GIB_AS_MIB: f64 = 1_024.0;
+const COST_MIB: Allowed = Between(0.0, GIB_AS_MIB * 65_536.0);
+
+const COST_US: Allowed = Between(0.0, 1e9);
+const COST_RAM: &str = "RAM of the instance without its slots; worked out from its files where not set";
+const COST_SLOT_RAM: &str = "RAM of each slot at work";
+const COST_VRAM: &str = "GPU memory of the instance without its slots";
+const COST_SLOT_VRAM: &str = "GPU memory of each slot at work";
 
 /// Every key, in the order in which people read them.
 pub(super) const KEYS: &[Key] = &[
-    key("preset", "Where values start from that are not set here", OneOf(&["cpu"])),
+    key("preset", "Where values start from that are not set here", OneOf(&["cpu", "gpu-16gb"])),
     key(
         "server.bind",
         "Address and port to listen on",
@@ -201,6 +209,11 @@ pub(super) const KEYS: &[Key] = &[
         "Encoder positions of 20 ms beyond the audio; more is steadier and slower",
         Between(0.0, 1_500.0),
     ),
+    key("engines.stt[*].cost.ram_mib", COST_RAM, COST_MIB),
+    key("engines.stt[*].cost.slot_ram_mib", COST_SLOT_RAM, COST_MIB),
+    key("engines.stt[*].cost.vram_mib", COST_VRAM, COST_MIB),
+    key("engines.stt[*].cost.slot_vram_mib", COST_SLOT_VRAM, COST_MIB),
+    key("engines.stt[*].cost.unit_cpu_us", "CPU time of a second of speech heard, in microseconds", COST_US),
     key("engines.llm[*].kind", "Language model: what it runs on", OneOf(&["onnx", "scripted"])),
     key("engines.llm[*].name", ENGINE_NAME, Text("text", check::not_empty)),
     key("engines.llm[*].slots", "Answers written at once", SLOTS),
@@ -241,6 +254,11 @@ pub(super) const KEYS: &[Key] = &[
         "Makes tokens that were there less likely; 1 does not",
         Between(0.1, 10.0),
     ),
+    key("engines.llm[*].cost.ram_mib", COST_RAM, COST_MIB),
+    key("engines.llm[*].cost.slot_ram_mib", COST_SLOT_RAM, COST_MIB),
+    key("engines.llm[*].cost.vram_mib", COST_VRAM, COST_MIB),
+    key("engines.llm[*].cost.slot_vram_mib", COST_SLOT_VRAM, COST_MIB),
+    key("engines.llm[*].cost.unit_cpu_us", "CPU time of a token of an answer, in microseconds", COST_US),
     key("engines.tts[*].kind", "Text-to-speech: what it runs on", OneOf(&["espeak", "scripted"])),
     key("engines.tts[*].name", ENGINE_NAME, Text("text", check::not_empty)),
     key("engines.tts[*].slots", "Clauses spoken at once: a process each", SLOTS),
@@ -251,7 +269,22 @@ pub(super) const KEYS: &[Key] = &[
         "Language that OpenAI's voice names speak",
         Any("a language of `espeak-ng --voices`"),
     ),
+    key("engines.tts[*].cost.ram_mib", COST_RAM, COST_MIB),
+    key("engines.tts[*].cost.slot_ram_mib", COST_SLOT_RAM, COST_MIB),
+    key("engines.tts[*].cost.vram_mib", COST_VRAM, COST_MIB),
+    key("engines.tts[*].cost.slot_vram_mib", COST_SLOT_VRAM, COST_MIB),
+    key("engines.tts[*].cost.unit_cpu_us", "CPU time of a second of speech made, in microseconds", COST_US),
     key("engines.vad.kind", "Voice activity: what it runs on", OneOf(&["earshot", "scripted"])),
+    key(
+        "memory.ram_mib",
+        "RAM that all engines and sessions may take, in MiB; 0 is four fifths of what there is",
+        COST_MIB,
+    ),
+    key(
+        "memory.vram_mib",
+        "GPU memory that all engines may take, in MiB; 0 is nine tenths of what there is",
+        COST_MIB,
+    ),
     key(
         "telemetry.log",
         "Which log lines are written",

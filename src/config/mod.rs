@@ -9,6 +9,7 @@
 mod check;
 mod decode;
 mod keys;
+mod preset;
 mod problem;
 mod reader;
 mod reference;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::catalog::EnginesConfig;
 use crate::pool::PoolsConfig;
+use crate::pool::memory::MemoryConfig;
 use crate::server::ServerConfig;
 use crate::session::SessionConfig;
 use crate::telemetry::TelemetryConfig;
@@ -48,6 +50,8 @@ pub struct Config {
     pub pools: PoolsConfig,
     /// Which engines there are.
     pub engines: EnginesConfig,
+    /// How much memory it all may take.
+    pub memory: MemoryConfig,
     /// Logs and metrics.
     pub telemetry: TelemetryConfig,
 }
@@ -59,6 +63,9 @@ pub enum Preset {
     /// Any machine: embedded engines on the CPU. The defaults.
     #[default]
     Cpu,
+    /// 30 users on 16 GiB of GPU memory, 32 GiB of RAM and 16 cores.
+    #[serde(rename = "gpu-16gb")]
+    Gpu16Gb,
 }
 
 impl Config {
@@ -66,6 +73,7 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let tree = source::read(sources, &reference::known_keys(), &mut problems);
+        let tree = preset::under(tree, &mut problems);
         let (config, tree) = decode::decode::<Self>(tree, &mut problems);
         problems.extend(validate::validate(&config, &tree));
         problems.sort_by_key(|problem| problem.origin.rank());

@@ -126,7 +126,8 @@ fn read_text(text: &str, key: &str, origin: &Origin) -> Value {
     }
 }
 
-fn read_file(path: &Arc<PathBuf>, text: &str, problems: &mut Vec<Problem>) -> Node {
+/// What a text of TOML says; `path` is where people find it.
+pub(super) fn read_file(path: &Arc<PathBuf>, text: &str, problems: &mut Vec<Problem>) -> Node {
     let origin = |offset: usize| Origin::File { path: path.clone(), line: line_of(text, offset) };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {

@@ -11,6 +11,7 @@ pub mod governor;
 mod instance;
 mod lease;
 mod manager;
+pub mod memory;
 #[expect(clippy::module_inception, reason = "the pool itself, beside what it is made of")]
 mod pool;
 mod probe;
