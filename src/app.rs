@@ -4,7 +4,9 @@
 //! [`Server::start`] loads engines, listens and says where; [`Server::stop`] ends every session, then the
 //! engines, and says what did not end.
 
+mod budget;
 mod governor;
+pub mod plan;
 mod pools;
 
 use std::net::SocketAddr;
@@ -22,12 +24,15 @@ use crate::backend::catalog::{self, EngineSet};
 use crate::config::Config;
 use crate::engine::llm::ToolChoice;
 use crate::engine::vad::VadEngine;
+use crate::pool::memory::OverBudget;
 use crate::pool::{ResourcePoolManager, Scheduler};
 use crate::runtime::{DrainTimeout, Runtime};
 use crate::server::{ServerState, router};
 use crate::session::settings::{EchoSettings, Modality, SessionSettings, TurnDetection};
 use crate::session::{SessionComponentFactory, SessionConfig, SessionRouter};
 use crate::telemetry::{Metrics, TelemetryError};
+
+pub use budget::check_declared as check_memory;
 
 /// How long engines may take to end. They promise to let go of a call within 50 ms.
 const ENGINE_GRACE: Duration = Duration::from_secs(5);
@@ -43,6 +48,9 @@ pub enum StartError {
         /// All of them.
         errors: Vec<LoadError>,
     },
+    /// What is configured takes more memory than there is for it.
+    #[error(transparent)]
+    Memory(#[from] OverBudget),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}. {}", next_step(source))]
     Bind {
@@ -79,10 +87,12 @@ pub struct Server {
 impl Server {
     /// Loads the engines, listens, and is ready.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        budget::check_declared(&config)?;
         let metrics = Metrics::install()?;
         let (address, listener) = listen(config.server.bind).await?;
         let scheduler = Scheduler::new(&config.pools);
         let engines = load(&config, &scheduler).await?;
+        budget::check_loaded(&config, &engines)?;
         let vad = Arc::clone(&engines.vad);
         let pools = pools::assemble(&config.pools, engines, scheduler);
         Ok(Self::assemble(config, (pools, vad), metrics, (address, listener)))

@@ -130,3 +130,72 @@ fn help_and_version_are_no_errors() {
     let run = antiphon(folder().path(), &["--version"], &[]);
     assert_eq!(run.stdout, format!("antiphon {}\n", env!("CARGO_PKG_VERSION")));
 }
+
+/// A language model of 100 GiB, and engines that take nothing.
+const HUGE: &str = "[memory]\nram_mib = 8000\nvram_mib = 1000\n[server]\nmax_sessions = 30\n\
+                    [[engines.stt]]\nkind = \"scripted\"\n\
+                    [[engines.llm]]\nkind = \"scripted\"\nslots = 8\n\
+                    cost = { ram_mib = 2000, slot_ram_mib = 1000, unit_cpu_us = 40000 }\n\
+                    [[engines.tts]]\nkind = \"scripted\"\n[engines.vad]\nkind = \"scripted\"\n";
+
+#[test]
+fn what_takes_too_much_memory_is_refused_with_a_table() {
+    let folder = folder();
+    std::fs::write(folder.path().join("antiphon.toml"), HUGE).expect("writable");
+    for (command, code) in [(["serve", "--bind", "127.0.0.1:0"], 1), (["check", "--bind", "127.0.0.1:0"], 2)]
+    {
+        let run = antiphon(folder.path(), &command, &[]);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(code), ""), "{}", run.stderr);
+        insta::assert_snapshot!("over_budget", run.stderr);
+    }
+    let fewer = HUGE.replace("slots = 8", "slots = 5");
+    std::fs::write(folder.path().join("antiphon.toml"), fewer).expect("writable");
+    let run = antiphon(folder.path(), &["check"], &[]);
+    assert_eq!(run.code, Some(0), "what is advised is enough: {}", run.stderr);
+}
+
+#[test]
+fn a_plan_is_a_table_that_names_what_limits_first() {
+    let folder = folder();
+    std::fs::write(folder.path().join("antiphon.toml"), HUGE).expect("writable");
+    let machine = ["plan", "--users", "30", "--cores", "16", "--ram-gib", "32", "--vram-gib", "16"];
+    let run = antiphon(folder.path(), &machine, &[]);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
+    insta::assert_snapshot!("plan", run.stdout);
+    let run = antiphon(folder.path(), &[&machine[..], &["--json"]].concat(), &[]);
+    let plan: serde_json::Value = serde_json::from_str(&run.stdout).expect("it is JSON");
+    assert_eq!(plan["sizing"]["limits"][0]["what"], "ram");
+    assert_eq!(plan["sizing"]["users"], 30);
+}
+
+#[test]
+fn a_measured_plan_says_so_and_one_without_models_says_what_is_missing() {
+    let folder = folder();
+    std::fs::write(folder.path().join("antiphon.toml"), SCRIPTED).expect("writable");
+    let run = antiphon(folder.path(), &["plan", "--measure", "--json"], &[]);
+    let plan: serde_json::Value = serde_json::from_str(&run.stdout).expect(&run.stderr);
+    let loads = plan["sizing"]["loads"].as_array().expect("engines");
+    assert_eq!(loads.len(), 3);
+    for load in loads {
+        assert_eq!(load["engine"]["work"]["source"], "measured", "{load}");
+        assert_eq!(load["engine"]["memory_source"], "measured", "{load}");
+    }
+    std::fs::remove_file(folder.path().join("antiphon.toml")).expect("it is there");
+    let run = antiphon(folder.path(), &["plan", "--preset", "gpu-16gb"], &[]);
+    for part in ["engines.stt[0]: its costs are not known", "on the CPU alone"] {
+        assert!(run.stdout.contains(part), "{part}\nis missing from\n{}", run.stdout);
+    }
+    let run = antiphon(folder.path(), &["plan", "--measure"], &[]);
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.contains("models/starter"), "{}", run.stderr);
+}
+
+#[test]
+fn a_preset_that_this_build_cannot_fill_is_told_by_check() {
+    let run = antiphon(folder().path(), &["check", "--set", "preset=gpu-16gb"], &[]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stderr.contains("preset gpu-16gb: this build computes on the CPU alone"), "{}", run.stderr);
+    let run = antiphon(folder().path(), &["plan", "--preset", "gpu-16"], &[]);
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("--preset: `preset` = \"gpu-16\""), "{}", run.stderr);
+}

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{ConfigArgs, output};
+use crate::app::check_memory;
 use crate::config::Config;
 
 /// Flags of `antiphon check`.
@@ -24,7 +25,11 @@ pub(super) fn run(args: CheckArgs) -> ExitCode {
     }
     match args.config.load() {
         Ok(config) => {
+            if let Err(over) = check_memory(&config) {
+                return output::over_budget(&over);
+            }
             output::show(&format!("The configuration is valid. It listens on {}.\n", config.server.bind));
+            output::note(config.preset.note());
             ExitCode::SUCCESS
         }
         Err(problems) => output::bad_config(&problems),

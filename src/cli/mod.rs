@@ -6,6 +6,7 @@
 
 mod check;
 mod output;
+mod plan;
 mod serve;
 
 use std::ffi::OsString;
@@ -28,6 +29,7 @@ Examples:
   antiphon serve --set session.limits.idle_s=120   one setting, for this run
   antiphon check --print-defaults > antiphon.toml  a configuration file to start from
   antiphon check                                   what is wrong with it, all at once
+  antiphon plan --users 30 --cores 16 --ram-gib 32  what that machine holds, and what limits first
 
 Settings come from antiphon.toml, then ANTIPHON_* variables (ANTIPHON_SERVER__BIND sets
 server.bind), then flags. docs/operations.md lists them all.";
@@ -48,6 +50,9 @@ enum Command {
     /// Say what is wrong with the configuration, without starting
     #[command(after_help = EXAMPLES)]
     Check(check::CheckArgs),
+    /// Say how many users the configuration holds on a machine, and what limits first
+    #[command(after_help = EXAMPLES)]
+    Plan(plan::PlanArgs),
 }
 
 /// Where configuration comes from.
@@ -83,6 +88,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
+        Command::Plan(args) => plan::run(args),
     }
 }
 

@@ -23,6 +23,18 @@ pub(super) fn bad_config(problems: &Problems) -> ExitCode {
     complain(problems, BAD_USAGE)
 }
 
+/// The configuration takes more memory than there is.
+pub(super) fn over_budget(over: impl Display) -> ExitCode {
+    complain(over, BAD_USAGE)
+}
+
+/// Prints to stderr what the reader must know beside the answer, if anything.
+pub(super) fn note(text: Option<&str>) {
+    if let Some(text) = text {
+        writeln!(std::io::stderr(), "antiphon: {text}").ok();
+    }
+}
+
 /// It failed while running.
 pub(super) fn failed(error: impl Display) -> ExitCode {
     complain(error, FAILED)

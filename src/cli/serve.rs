@@ -18,6 +18,7 @@ pub(super) fn run(args: ConfigArgs) -> ExitCode {
     if let Err(error) = telemetry::init(&config.telemetry) {
         return output::failed(error);
     }
+    output::note(config.preset.note());
     let served = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

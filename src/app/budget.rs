@@ -1,0 +1,185 @@
+//! The memory budget of a configuration: asks the catalog what engines cost, the machine what there is, and
+//! `pool::memory` for its judgement.
+
+use crate::backend::catalog::{self, EngineSet, Priced};
+use crate::config::Config;
+use crate::engine::EngineCost;
+use crate::engine::cost::{LoadGrowth, Source};
+use crate::pool::memory::{Available, Budget, Bytes, OverBudget, Row, judge};
+use crate::telemetry::machine::{self, Gpus};
+
+/// The server without engines and sessions: code, threads, buffers. Measured at 8 MiB; the rest is for what the
+/// allocator keeps.
+pub(super) const SERVER_BYTES: u64 = 24 << 20;
+/// A talking session: buffers, history, voice activity. The design's bound, 2 MiB.
+pub(super) const SESSION_BYTES: u64 = 2 << 20;
+
+/// What this machine has.
+pub(super) fn available() -> Available {
+    let vram_bytes = Gpus::find().memory().map(|memory| memory.total_bytes);
+    Available { ram_bytes: machine::ram_bytes(), vram_bytes }
+}
+
+/// What `config` may take on this machine.
+pub(super) fn budget(config: &Config) -> Budget {
+    config.memory.budget(available())
+}
+
+/// Judges the declared costs, before anything is loaded.
+pub fn check_declared(config: &Config) -> Result<(), OverBudget> {
+    judge(&rows(config, &catalog::costs(&config.engines)), budget(config)).map(drop)
+}
+
+/// Judges again, with what loading took in place of what was declared.
+pub(super) fn check_loaded(config: &Config, engines: &EngineSet) -> Result<(), OverBudget> {
+    let mut priced = catalog::costs(&config.engines);
+    apply_measured(&mut priced, engines);
+    let available = available();
+    let budget = config.memory.budget(available);
+    if available.ram_bytes.is_some_and(|bytes| budget.ram_bytes > bytes) {
+        let machine_mib = available.ram_bytes.map(|bytes| bytes >> 20);
+        tracing::warn!(
+            machine_mib,
+            "memory.ram_mib is more than this machine has: the budget protects nothing"
+        );
+    }
+    let total = judge(&rows(config, &priced), budget)?;
+    tracing::info!(
+        ram_mib = total.ram >> 20,
+        ram_budget_mib = budget.ram_bytes >> 20,
+        vram_mib = total.vram >> 20,
+        vram_budget_mib = budget.vram_bytes >> 20,
+        "memory at most: engines as loaded, every slot and session in use"
+    );
+    Ok(())
+}
+
+/// Puts what loading took in place of what was declared.
+pub(super) fn apply_measured(priced: &mut [Priced], engines: &EngineSet) {
+    let stt = engines.stt.iter().map(|loaded| ("stt", &loaded.name, loaded.measured));
+    let llm = engines.llm.iter().map(|loaded| ("llm", &loaded.name, loaded.measured));
+    let tts = engines.tts.iter().map(|loaded| ("tts", &loaded.name, loaded.measured));
+    let growths: Vec<(&str, &String, LoadGrowth)> = stt.chain(llm).chain(tts).collect();
+    for entry in priced {
+        let growth = growths.iter().find(|(pool, name, _)| *pool == entry.pool && **name == entry.name);
+        let (Some((_, _, growth)), Ok(cost)) = (growth, &entry.cost) else { continue };
+        entry.cost = Ok(cost.with_load(*growth, entry.slots).with_own(&entry.own));
+    }
+}
+
+/// Everything that takes memory. An engine whose cost cannot be known is left out: loading it fails, and says why.
+pub(super) fn rows(config: &Config, priced: &[Priced]) -> Vec<Row> {
+    let engines = priced.iter().filter_map(|entry| Some(engine_row(entry, entry.cost.as_ref().ok()?)));
+    let own = [sessions_row(config.server.max_sessions), server_row()];
+    engines.chain(growth(config, priced)).chain(own).collect()
+}
+
+/// What pools may grow by: copies of their first engine that is no fallback.
+pub(super) fn growth(config: &Config, priced: &[Priced]) -> Vec<Row> {
+    let most = &config.pools.max_instances;
+    let row = |(pool, most): (&'static str, usize)| {
+        let working: Vec<&Priced> =
+            priced.iter().filter(|entry| entry.pool == pool && !entry.fallback).collect();
+        let extra = most.checked_sub(working.len()).filter(|extra| *extra > 0)?;
+        let one = engine_row(working.first()?, working.first()?.cost.as_ref().ok()?);
+        Some(Row {
+            name: format!("{pool}, grown"),
+            key: format!("pools.max_instances.{pool}"),
+            count: extra,
+            base: working.len(),
+            fixed: Bytes::default(),
+            each: one.total(),
+            ..one
+        })
+    };
+    [("stt", most.stt), ("llm", most.llm), ("tts", most.tts)].into_iter().filter_map(row).collect()
+}
+
+fn engine_row(entry: &Priced, cost: &EngineCost) -> Row {
+    Row {
+        name: format!("{} {}", entry.pool, entry.name),
+        key: format!("{}.slots", entry.key),
+        count: entry.slots,
+        fixed: Bytes { ram: cost.ram.instance_bytes, vram: cost.vram.instance_bytes },
+        each: Bytes { ram: cost.ram.each_slot_bytes(), vram: cost.vram.each_slot_bytes() },
+        source: cost.ram.source.as_str().to_owned(),
+        ..Row::default()
+    }
+}
+
+pub(super) fn sessions_row(sessions: usize) -> Row {
+    Row {
+        name: "sessions".to_owned(),
+        key: "server.max_sessions".to_owned(),
+        count: sessions,
+        each: Bytes { ram: SESSION_BYTES, vram: 0 },
+        source: Source::Declared.as_str().to_owned(),
+        ..Row::default()
+    }
+}
+
+fn server_row() -> Row {
+    Row {
+        name: "server itself".to_owned(),
+        count: 1,
+        fixed: Bytes { ram: SERVER_BYTES, vram: 0 },
+        source: Source::Declared.as_str().to_owned(),
+        ..Row::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{FlagValue, Sources};
+
+    fn config(values: &[(&str, &str)]) -> Config {
+        let flag = |(key, value): &(&str, &str)| FlagValue {
+            flag: "--set".to_owned(),
+            key: (*key).to_owned(),
+            value: (*value).to_owned(),
+        };
+        let sources = Sources { flags: values.iter().map(flag).collect(), ..Sources::default() };
+        Config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    #[test]
+    fn an_unknown_cost_is_no_refusal_and_a_declared_one_is_counted() {
+        let missing = config(&[("engines.stt", "[{kind = \"whisper\", model = \"/nowhere\"}]")]);
+        assert!(check_declared(&missing).is_ok());
+        let own = "[{kind = \"scripted\", slots = 3, cost = {ram_mib = 10, slot_ram_mib = 50}}]";
+        let config = config(&[("engines.tts", own), ("server.max_sessions", "1")]);
+        let rows = rows(&config, &catalog::costs(&config.engines));
+        let tts = rows.iter().find(|row| row.name == "tts scripted-tts").expect("its row");
+        assert_eq!(tts.total().ram, 160 << 20);
+    }
+
+    #[test]
+    fn what_a_pool_may_grow_to_must_fit() {
+        let own = "[{kind = \"scripted\", slots = 2, cost = {ram_mib = 100, slot_ram_mib = 50}}]";
+        let values = [("engines.tts", own), ("pools.max_instances.tts", "4"), ("memory.ram_mib", "1200")];
+        let config = config(&values);
+        let rows = growth(&config, &catalog::costs(&config.engines));
+        assert_eq!((rows.len(), rows[0].count, rows[0].total().ram), (1, 3, 600 << 20));
+        let told = check_declared(&config).expect_err("more than 1200 MiB").to_string();
+        assert!(told.contains("tts, grown"), "{told}");
+    }
+
+    #[test]
+    fn what_loading_took_is_judged_too() {
+        let scripted = [
+            ("engines.stt", "[{kind = \"scripted\"}]"),
+            ("engines.llm", "[{kind = \"scripted\"}]"),
+            ("engines.tts", "[{kind = \"scripted\"}]"),
+            ("memory.ram_mib", "1000"),
+        ];
+        let config = config(&scripted);
+        let mut engines =
+            catalog::load(&config.engines, std::sync::Arc::new(crate::engine::compute::Unlimited))
+                .expect("nothing to go wrong");
+        assert!(check_declared(&config).is_ok() && check_loaded(&config, &engines).is_ok());
+        engines.llm[0].measured.ram_bytes = Some(2000 << 20);
+        let told = check_loaded(&config, &engines).expect_err("far over").to_string();
+        assert!(told.contains("llm scripted-llm") && told.contains("measured"), "{told}");
+    }
+}
