@@ -8,6 +8,7 @@ mod budget;
 mod governor;
 pub mod plan;
 mod pools;
+mod reload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,16 +22,19 @@ use tokio_util::sync::CancellationToken;
 use crate::audio::AudioFormat;
 use crate::backend::LoadError;
 use crate::backend::catalog::{self, EngineSet};
-use crate::config::Config;
+use crate::config::{Config, Problems};
 use crate::engine::llm::ToolChoice;
 use crate::engine::vad::VadEngine;
 use crate::pool::memory::OverBudget;
 use crate::pool::{ResourcePoolManager, Scheduler};
 use crate::runtime::{DrainTimeout, Runtime};
 use crate::server::{ServerState, router};
+use crate::session::admission::AdmissionLimits;
 use crate::session::settings::{EchoSettings, Modality, SessionSettings, TurnDetection};
+use crate::session::{AdmissionGate, LiveConfig, LiveSettings};
 use crate::session::{SessionComponentFactory, SessionConfig, SessionRouter};
-use crate::telemetry::{Metrics, TelemetryError};
+use crate::telemetry::{LogFilter, Metrics, TelemetryError};
+use reload::{Live, Reloader};
 
 pub use budget::check_declared as check_memory;
 
@@ -80,6 +84,7 @@ pub struct Server {
     address: SocketAddr,
     runtime: Runtime,
     state: ServerState,
+    reloader: Arc<Reloader>,
     grace: Duration,
     listener: JoinHandle<()>,
 }
@@ -87,15 +92,21 @@ pub struct Server {
 impl Server {
     /// Loads the engines, listens, and is ready.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with_logs(config, LogFilter::default()).await
+    }
+
+    /// The same, for a process whose log filter follows changes of the configuration.
+    pub async fn start_with_logs(config: Config, logs: LogFilter) -> Result<Self, StartError> {
         budget::check_declared(&config)?;
         let metrics = Metrics::install()?;
         let (address, listener) = listen(config.server.bind).await?;
-        let scheduler = Scheduler::new(&config.pools);
+        let pools_config = reload::pools_config(&config);
+        let scheduler = Scheduler::new(&pools_config);
         let engines = load(&config, &scheduler).await?;
         budget::check_loaded(&config, &engines)?;
         let vad = Arc::clone(&engines.vad);
-        let pools = pools::assemble(&config.pools, engines, scheduler);
-        Ok(Self::assemble(config, (pools, vad), metrics, (address, listener)))
+        let pools = pools::assemble(&pools_config, engines, scheduler);
+        Ok(Self::assemble(config, (pools, vad), (metrics, logs), (address, listener)))
     }
 
     /// The address it listens on.
@@ -113,12 +124,19 @@ impl Server {
         &self.state.pools
     }
 
+    /// Goes over to a configuration that was read anew, as far as it may change while the server runs: the rest
+    /// is logged as waiting for a restart. One with problems changes nothing.
+    pub fn reload(&self, newer: Result<Config, Problems>) {
+        self.reloader.reload(newer);
+    }
+
     /// Ends every session and waits for all tasks, then ends the engines' threads.
     pub async fn stop(self) -> Result<(), DrainTimeout> {
         let drained = self.runtime.drain(self.grace).await;
         if self.listener.await.is_err() {
             tracing::error!("the listener panicked");
         }
+        drop(self.reloader);
         join_engines(self.state).await;
         drained
     }
@@ -126,27 +144,37 @@ impl Server {
     fn assemble(
         config: Config,
         (pools, vad): (ResourcePoolManager, Arc<dyn VadEngine>),
-        metrics: Metrics,
+        (metrics, logs): (Metrics, LogFilter),
         (address, listener): (SocketAddr, TcpListener),
     ) -> Self {
         let runtime = Runtime::new();
         pools.supervise(&runtime);
-        drop(runtime.spawn("governor", governor::govern(pools.clone(), runtime.shutdown_token().clone())));
-        let session_config = Arc::new(config.session);
         let factory = SessionComponentFactory {
             pools,
             vad,
             runtime: runtime.clone(),
-            config: Arc::clone(&session_config),
-            max_wait: Duration::from_millis(config.pools.max_wait_ms),
+            live: LiveConfig::new(LiveSettings::new(config.session.clone(), config.features)),
         };
         let grace = Duration::from_millis(config.server.shutdown_grace_ms);
+        let limits = AdmissionLimits::new(config.server.max_sessions, &config.server.admission);
+        let (pools, admission) = (factory.pools.clone(), AdmissionGate::new(limits));
+        let sessions = SessionRouter::new(factory);
+        let (server_config, defaults) = (config.server.clone(), session_defaults(&config.session));
+        let live =
+            Live { sessions: sessions.clone(), admission: admission.clone(), pools: pools.clone(), logs };
+        let reloader = Arc::new(Reloader::new(config, live));
+        let control = Arc::clone(&reloader) as Arc<_>;
+        let tending = admission.clone().tend(runtime.shutdown_token().clone());
+        drop(runtime.spawn("admission", tending));
+        let followers = (sessions.live().clone(), admission.clone());
+        let governing = governor::govern(pools.clone(), followers, runtime.shutdown_token().clone());
+        drop(runtime.spawn("governor", governing));
         let state = ServerState::new(
-            (config.server.clone(), Arc::clone(&session_config)),
-            session_defaults(&session_config),
-            SessionRouter::new(factory.clone(), config.server.max_sessions),
-            (factory.pools, runtime.clone()),
-            metrics,
+            server_config,
+            defaults,
+            (sessions, admission),
+            (pools, runtime.clone()),
+            (metrics, control),
         );
         state.set_ready();
         drop(runtime.spawn("metrics", fold_metrics(state.metrics.clone(), runtime.shutdown_token().clone())));
@@ -154,12 +182,13 @@ impl Server {
         let service = router(state.clone());
         let listener = runtime.spawn("listener", async move {
             // Upgraded sockets are not waited for here; sessions are tasks of the runtime, which is drained.
-            let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned());
+            let served = axum::serve(listener, service.into_make_service_with_connect_info::<SocketAddr>())
+                .with_graceful_shutdown(shutdown.cancelled_owned());
             if let Err(error) = served.await {
                 tracing::error!(%error, "the listener failed");
             }
         });
-        Self { address, runtime, state, grace, listener }
+        Self { address, runtime, state, reloader, grace, listener }
     }
 }
 

@@ -213,6 +213,7 @@ async fn the_upgrade_answers_the_subprotocol_and_refuses_with_a_reason() {
 async fn a_full_server_answers_503_and_takes_the_next_when_one_leaves() {
     let mut config = config();
     config.server.max_sessions = 1;
+    config.server.admission.max_connections = 1;
     let server = start(config).await;
     let mut first = Client::connect(&server).await;
     let url = format!("ws://{}/v1/realtime", server.address());

@@ -30,9 +30,14 @@ impl SampleRing {
         Self { samples: VecDeque::new(), start: 0, limit }
     }
 
+    /// Holds at most so many samples from now on; those that are held stay.
+    pub const fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Appends samples, all or none.
     pub fn push(&mut self, samples: &[i16]) -> Result<(), Full> {
-        if samples.len() > self.limit - self.samples.len() {
+        if samples.len() > self.limit.saturating_sub(self.samples.len()) {
             return Err(Full { limit: self.limit });
         }
         self.samples.extend(samples);

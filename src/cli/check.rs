@@ -18,7 +18,7 @@ pub(super) struct CheckArgs {
     print_defaults: bool,
 }
 
-pub(super) fn run(args: CheckArgs) -> ExitCode {
+pub(super) fn run(args: &CheckArgs) -> ExitCode {
     if args.print_defaults {
         output::show(&Config::example_toml());
         return ExitCode::SUCCESS;

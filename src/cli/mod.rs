@@ -71,10 +71,13 @@ struct ConfigArgs {
 
 impl ConfigArgs {
     /// The configuration that this command line asks for.
-    fn load(self) -> Result<Config, Problems> {
-        let bind =
-            self.bind.map(|value| FlagValue { flag: "--bind".into(), key: "server.bind".into(), value });
-        let flags = self.set.into_iter().chain(bind).collect();
+    fn load(&self) -> Result<Config, Problems> {
+        let bind = self.bind.clone().map(|value| FlagValue {
+            flag: "--bind".into(),
+            key: "server.bind".into(),
+            value,
+        });
+        let flags = self.set.iter().cloned().chain(bind).collect();
         Config::load(&Sources::of_process(self.config.as_deref(), flags)?)
     }
 }
@@ -86,8 +89,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return output::usage(&error),
     };
     match cli.command {
-        Command::Serve(args) => serve::run(args),
-        Command::Check(args) => check::run(args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(args),
     }
 }

@@ -1,4 +1,4 @@
-//! `antiphon serve`: the server, until Ctrl-C or SIGTERM.
+//! `antiphon serve`: the server, until Ctrl-C or SIGTERM. SIGHUP reads the configuration anew.
 
 use std::io;
 use std::process::ExitCode;
@@ -8,22 +8,23 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{ConfigArgs, output};
 use crate::app::Server;
 use crate::config::Config;
-use crate::telemetry;
+use crate::telemetry::{self, LogFilter};
 
-pub(super) fn run(args: ConfigArgs) -> ExitCode {
+pub(super) fn run(args: &ConfigArgs) -> ExitCode {
     let config = match args.load() {
         Ok(config) => config,
         Err(problems) => return output::bad_config(&problems),
     };
-    if let Err(error) = telemetry::init(&config.telemetry) {
-        return output::failed(error);
-    }
+    let logs = match telemetry::init(&config.telemetry) {
+        Ok(logs) => logs,
+        Err(error) => return output::failed(error),
+    };
     output::note(config.preset.note());
     let served = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start threads: {error}"))
-        .and_then(|workers| workers.block_on(serve(config)));
+        .and_then(|workers| workers.block_on(serve(config, logs, args)));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => output::failed(message),
@@ -31,15 +32,17 @@ pub(super) fn run(args: ConfigArgs) -> ExitCode {
 }
 
 /// Serves until a signal comes. The answer is a message for the person at the terminal.
-async fn serve(config: Config) -> Result<(), String> {
+async fn serve(config: Config, logs: LogFilter, args: &ConfigArgs) -> Result<(), String> {
     let mut signals = Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
-    let server = Server::start(config).await.map_err(|error| error.to_string())?;
+    let server = Server::start_with_logs(config, logs).await.map_err(|error| error.to_string())?;
     output::show(&format!("Antiphon is ready: http://{}  (Ctrl-C stops it)\n", server.address()));
-    signals.next().await;
+    while signals.next().await == Wish::Reload {
+        server.reload(args.load());
+    }
     output::show("Stopping; running turns may finish. Once more stops at once.\n");
     tokio::select! {
         stopped = server.stop() => stopped.map_err(|error| error.to_string()),
-        () = signals.next() => Err("stopped at once; running turns were cut off".to_owned()),
+        () = signals.stop() => Err("stopped at once; running turns were cut off".to_owned()),
     }
 }
 
@@ -47,17 +50,34 @@ async fn serve(config: Config) -> Result<(), String> {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+#[derive(PartialEq, Eq)]
+enum Wish {
+    Stop,
+    Reload,
 }
 
 impl Signals {
     fn listen() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Wish {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.terminate.recv() => Wish::Stop,
+            _ = self.hangup.recv() => Wish::Reload,
         }
+    }
+
+    async fn stop(&mut self) {
+        while self.next().await != Wish::Stop {}
     }
 }

@@ -11,6 +11,30 @@ pub(super) struct Key {
     /// What it means, for the person who sets it.
     pub(super) meaning: &'static str,
     pub(super) allowed: Allowed,
+    /// When a change of it takes effect.
+    pub(super) change: Change,
+}
+
+/// When a change of a key takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// At once, for sessions that run too.
+    Now,
+    /// At once, for sessions that begin from then on.
+    NewSessions,
+    /// When the server starts again.
+    Restart,
+}
+
+impl Change {
+    /// The word in tables and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Now => "now",
+            Self::NewSessions => "new sessions",
+            Self::Restart => "restart",
+        }
+    }
 }
 
 /// Which values a key takes, beyond its type.
@@ -52,7 +76,7 @@ pub(super) const KEYS: &[Key] = &[
         "Address and port to listen on",
         Any("address:port; beyond loopback only with API keys"),
     ),
-    key("server.max_sessions", "Sessions at once; one more is refused with 503", Between(1.0, 100_000.0)),
+    next("server.max_sessions", "Sessions at once; one more waits in line", Between(1.0, 100_000.0)),
     key("server.max_frame_bytes", "Largest WebSocket message", Between(65_536.0, 64.0 * MIB)),
     key(
         "server.allowed_origins",
@@ -69,6 +93,37 @@ pub(super) const KEYS: &[Key] = &[
         "How often clients are pinged; silent for three, they are gone",
         Between(1.0, 3_600.0),
     ),
+    next(
+        "server.admission.max_connections",
+        "Sessions, waiting and refused clients at once; one more is answered 503",
+        Between(1.0, 1_000_000.0),
+    ),
+    next(
+        "server.admission.max_queue",
+        "Clients that may wait for a place; one more is told `overloaded` and closed with 1013",
+        Between(0.0, 10_000.0),
+    ),
+    now(
+        "server.admission.max_wait_s",
+        "How long a client may wait for a place before it is told `overloaded`",
+        Between(1.0, 3_600.0),
+    ),
+    next(
+        "server.admission.first_audio_target_ms",
+        "From the end of a turn to the first audio of its answer, for 95 of 100 turns: headroom is 1 - p95 / this",
+        Between(50.0, MINUTE_MS),
+    ),
+    next(
+        "server.admission.min_headroom",
+        "Below this headroom newcomers wait even if places are free; -1 never lets them wait for it until \
+         answers take twice the target",
+        Between(-10.0, 0.95),
+    ),
+    next(
+        "server.admission.resume_headroom",
+        "Headroom from which on they are let in again; not below `min_headroom`",
+        Between(-10.0, 1.0),
+    ),
     key("server.auth.keys", "API keys; without any, only this machine may connect", Any("a list of keys")),
     key(
         "server.auth.keys[*].name",
@@ -81,110 +136,120 @@ pub(super) const KEYS: &[Key] = &[
         Text("64 hexadecimal digits", check::sha256),
     ),
     key("server.auth.keys[*].role", "What its holder may do (default user)", OneOf(&["user", "admin"])),
-    key(
+    now(
         "session.limits.max_input_audio_ms",
         "Audio that a client may send without committing it",
         Between(1_000.0, 30.0 * MINUTE_MS),
     ),
-    key(
+    now(
         "session.limits.max_utterance_ms",
         "Longest utterance; it is committed there as it stands",
         Between(1_000.0, 10.0 * MINUTE_MS),
     ),
-    key("session.limits.max_items", "Items of a conversation", Between(2.0, 100_000.0)),
-    key("session.limits.max_session_s", "Duration of a session", Between(10.0, DAY_S)),
-    key(
+    now("session.limits.max_items", "Items of a conversation", Between(2.0, 100_000.0)),
+    next("session.limits.max_session_s", "Duration of a session", Between(10.0, DAY_S)),
+    now(
         "session.limits.drain_ms",
         "How long the answer that runs may go on when the server stops",
         Between(0.0, 10.0 * MINUTE_MS),
     ),
-    key("session.limits.idle_s", "Silence of the client after which its session ends", Between(5.0, DAY_S)),
-    key(
+    now("session.limits.idle_s", "Silence of the client after which its session ends", Between(5.0, DAY_S)),
+    now(
         "session.endpointing.soft_pause_ms",
         "Silence after which transcript and answer are begun speculatively",
         Between(32.0, 5_000.0),
     ),
-    key("session.endpointing.complete_ms", "Silence that ends a whole sentence", Between(32.0, 10_000.0)),
-    key("session.endpointing.unsure_ms", "Silence that ends what may be whole", Between(32.0, 10_000.0)),
-    key(
+    now("session.endpointing.complete_ms", "Silence that ends a whole sentence", Between(32.0, 10_000.0)),
+    now("session.endpointing.unsure_ms", "Silence that ends what may be whole", Between(32.0, 10_000.0)),
+    now(
         "session.endpointing.incomplete_ms",
         "Silence that ends what stops in the middle of something",
         Between(32.0, 10_000.0),
     ),
-    key("session.endpointing.speculate", "Begin answers before the turn has ended", Any("true or false")),
-    key(
+    now(
         "session.playback.max_ahead_ms",
         "How far audio sent may be ahead of audio heard",
         Between(200.0, MINUTE_MS),
     ),
-    key("session.defaults.instructions", "System message of sessions that set none", Any("text")),
-    key("session.defaults.voice", "Voice of sessions that set none", Text("text", check::not_empty)),
-    key(
+    next("session.defaults.instructions", "System message of sessions that set none", Any("text")),
+    next("session.defaults.voice", "Voice of sessions that set none", Text("text", check::not_empty)),
+    now("features.speculation", "Begin answers before the turn has ended", Any("true or false")),
+    now(
+        "features.concurrent_processing",
+        "Engines compute several calls at once; off, as a fallback, one call, or one step of a language model, at a time",
+        Any("true or false"),
+    ),
+    now(
+        "features.adaptive_quality",
+        "Lower quality in steps before sessions are refused",
+        Any("true or false"),
+    ),
+    now(
         "pools.max_wait_ms",
         "How long a request waits for an engine before `overloaded`",
         Between(50.0, MINUTE_MS),
     ),
-    key(
+    now(
         "pools.max_waiting",
         "Requests that may wait in one pool; one more is refused",
         Between(1.0, 100_000.0),
     ),
-    key(
+    now(
         "pools.max_share",
         "The part of a pool's slots that one session may have at once; two it may always have",
         Between(0.01, 1.0),
     ),
-    key(
+    now(
         "pools.cpu_permits",
         "Engine calls that compute on this machine's CPU at once, over all pools; 0: as many as it has cores",
         Between(0.0, 1_024.0),
     ),
-    key(
+    now(
         "pools.first_output_ms",
         "How long an engine may take to its first output; then the call is tried once elsewhere",
         Between(100.0, 10.0 * MINUTE_MS),
     ),
-    key(
+    now(
         "pools.stall_ms",
         "How long an engine may pause within its answer before the call counts as failed",
         Between(100.0, 10.0 * MINUTE_MS),
     ),
-    key(
+    now(
         "pools.breaker_failures",
         "Failed calls in a row after which an engine gets no more until a probe succeeds",
         Between(1.0, 1_000.0),
     ),
-    key(
+    now(
         "pools.breaker_backoff_ms",
         "Pause before that probe; it doubles with each that fails, up to a minute",
         Between(10.0, MINUTE_MS),
     ),
-    key(
+    now(
         "pools.stuck_after_ms",
         "How long an engine may hold on to a cancelled call before it is replaced",
         Between(100.0, 10.0 * MINUTE_MS),
     ),
-    key("pools.probe_interval_s", "An engine that nobody used for so long is tried", Between(1.0, DAY_S)),
-    key("pools.probe_timeout_ms", "How long a probe may take", Between(100.0, MINUTE_MS)),
-    key(
+    now("pools.probe_interval_s", "An engine that nobody used for so long is tried", Between(1.0, DAY_S)),
+    now("pools.probe_timeout_ms", "How long a probe may take", Between(100.0, MINUTE_MS)),
+    now(
         "pools.grow_after_ms",
         "A pool grows, up to max_instances, when waits stay longer than this",
         Between(1.0, MINUTE_MS),
     ),
-    key("pools.max_instances.stt", "Speech-to-text engines that the pool may grow to", SLOTS),
-    key("pools.max_instances.llm", "Language models that the pool may grow to", SLOTS),
-    key("pools.max_instances.tts", "Text-to-speech engines that the pool may grow to", SLOTS),
-    key(
+    now("pools.max_instances.stt", "Speech-to-text engines that the pool may grow to", SLOTS),
+    now("pools.max_instances.llm", "Language models that the pool may grow to", SLOTS),
+    now("pools.max_instances.tts", "Text-to-speech engines that the pool may grow to", SLOTS),
+    now(
         "pools.governor.queue_delay_ms",
         "The wait for an engine that counts as full pressure",
         Between(1.0, MINUTE_MS),
     ),
-    key(
+    now(
         "pools.governor.raise_after_ms",
         "How long full pressure lasts before the next thing is done without",
         Between(100.0, 10.0 * MINUTE_MS),
     ),
-    key(
+    now(
         "pools.governor.lower_after_ms",
         "How long pressure stays low before one is taken back",
         Between(100.0, 10.0 * MINUTE_MS),
@@ -285,7 +350,7 @@ pub(super) const KEYS: &[Key] = &[
         "GPU memory that all engines may take, in MiB; 0 is nine tenths of what there is",
         COST_MIB,
     ),
-    key(
+    now(
         "telemetry.log",
         "Which log lines are written",
         Text("a filter like \"info\" or \"warn,antiphon::pool=debug\"", check::log_filter),
@@ -293,8 +358,32 @@ pub(super) const KEYS: &[Key] = &[
     key("telemetry.log_format", "How a log line looks", OneOf(&["text", "json"])),
 ];
 
+/// A key that is read once, when the server starts.
 const fn key(name: &'static str, meaning: &'static str, allowed: Allowed) -> Key {
-    Key { name, meaning, allowed }
+    Key { name, meaning, allowed, change: Change::Restart }
+}
+
+/// A key that may change while the server runs, for sessions that begin then.
+const fn next(name: &'static str, meaning: &'static str, allowed: Allowed) -> Key {
+    Key { change: Change::NewSessions, ..key(name, meaning, allowed) }
+}
+
+/// A key that may change while the server runs, for sessions that run too.
+const fn now(name: &'static str, meaning: &'static str, allowed: Allowed) -> Key {
+    Key { change: Change::Now, ..key(name, meaning, allowed) }
+}
+
+/// Why a key cannot change while the server runs.
+pub(super) fn restart_reason(name: &str) -> &'static str {
+    const REASONS: &[(&str, &str)] = &[
+        ("engines.", "engines are loaded when the server starts"),
+        ("server.bind", "the address is taken when the server starts"),
+        ("server.auth.", "API keys are read when the server starts"),
+        ("preset", "a preset sets where all other keys start from"),
+        ("telemetry.", "the form of log lines is fixed when the server starts"),
+    ];
+    let found = REASONS.iter().find(|(begin, _)| name.starts_with(begin));
+    found.map_or("it is read once, when the server starts", |(_, reason)| reason)
 }
 
 /// The row of a key; indices are any place: `a[3].b` has the row `a[*].b`.

@@ -6,6 +6,7 @@
 //!
 //! Knows the settings of every module and nothing of how they are used. Read [`Config::load`] first.
 
+mod change;
 mod check;
 mod decode;
 mod keys;
@@ -17,6 +18,8 @@ mod source;
 mod tree;
 mod validate;
 
+pub use change::{KeyChange, Patch, PatchFormat, RestartNeeded};
+pub use keys::Change;
 pub use problem::{Problem, Problems};
 pub use source::{FlagValue, Sources};
 pub use tree::Origin;
@@ -30,7 +33,7 @@ use crate::backend::catalog::EnginesConfig;
 use crate::pool::PoolsConfig;
 use crate::pool::memory::MemoryConfig;
 use crate::server::ServerConfig;
-use crate::session::SessionConfig;
+use crate::session::{FeaturesConfig, SessionConfig};
 use crate::telemetry::TelemetryConfig;
 
 /// The file that is read where no other is named.
@@ -46,6 +49,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// How sessions behave.
     pub session: SessionConfig,
+    /// Which features are on.
+    pub features: FeaturesConfig,
     /// How engines are shared.
     pub pools: PoolsConfig,
     /// Which engines there are.

@@ -54,11 +54,13 @@ fn header(section: &str) -> String {
 /// See [`Config::reference_markdown`].
 pub(super) fn markdown() -> String {
     let defaults = leaves(&Config::default());
-    let mut text = String::from("| key | default | allowed | meaning |\n|---|---|---|---|\n");
+    let mut text =
+        String::from("| key | default | allowed | a change acts | meaning |\n|---|---|---|---|---|\n");
     for key in KEYS {
         let default = default_of(key, &defaults).map_or_else(|| "–".to_owned(), |value| format!("`{value}`"));
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "| `{}` | {default} | {} | {} |", key.name, key.allowed, key.meaning);
+        let (name, change) = (key.name, key.change.as_str());
+        let _ = writeln!(text, "| `{name}` | {default} | {} | {change} | {} |", key.allowed, key.meaning);
     }
     text
 }

@@ -128,7 +128,12 @@ fn read_text(text: &str, key: &str, origin: &Origin) -> Value {
 
 /// What a text of TOML says; `path` is where people find it.
 pub(super) fn read_file(path: &Arc<PathBuf>, text: &str, problems: &mut Vec<Problem>) -> Node {
-    let origin = |offset: usize| Origin::File { path: path.clone(), line: line_of(text, offset) };
+    read_toml(text, &|line| Origin::File { path: path.clone(), line }, problems)
+}
+
+/// The tree of a text in TOML. `origin` makes the origin of a value of its line.
+pub(super) fn read_toml(text: &str, origin: &dyn Fn(usize) -> Origin, problems: &mut Vec<Problem>) -> Node {
+    let origin = |offset: usize| origin(line_of(text, offset));
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let offset = error.span().map_or(0, |span| span.start);

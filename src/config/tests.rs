@@ -49,7 +49,7 @@ fn text_of_variables_takes_the_type_that_the_key_wants() {
     for (name, value) in [
         ("ANTIPHON_SERVER__BIND", "127.0.0.1:0"),
         ("ANTIPHON_SERVER__ALLOWED_ORIGINS", "https://a.example, https://b.example"),
-        ("ANTIPHON_SESSION__ENDPOINTING__SPECULATE", "false"),
+        ("ANTIPHON_FEATURES__SPECULATION", "false"),
         ("ANTIPHON_SESSION__DEFAULTS__VOICE", "7"),
         ("ANTIPHON_SESSION__DEFAULTS__INSTRUCTIONS", "true"),
         ("ANTIPHON_SERVER__MAX_FRAME_BYTES", "1_000_000"),
@@ -64,7 +64,7 @@ fn text_of_variables_takes_the_type_that_the_key_wants() {
     let config = Config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(config.server.bind.port(), 0);
     assert_eq!(config.server.allowed_origins, ["https://a.example", "https://b.example"]);
-    assert!(!config.session.endpointing.speculate);
+    assert!(!config.features.speculation);
     assert_eq!(config.session.defaults.voice, "7");
     assert_eq!(config.session.defaults.instructions, "true");
     assert_eq!(config.server.max_frame_bytes, 1_000_000);
@@ -103,8 +103,8 @@ const CASES: &[(&str, &str)] = &[
     ),
     ("server = 5", "antiphon.toml:1: `server` = 5: wrong type; write a section with keys"),
     (
-        "[session.endpointing]\nspeculate = 1",
-        "antiphon.toml:2: `session.endpointing.speculate` = 1: wrong type; write true or false",
+        "[features]\nspeculation = 1",
+        "antiphon.toml:2: `features.speculation` = 1: wrong type; write true or false",
     ),
     (
         "[session.endpointing]\nincomplete_ms = 300",

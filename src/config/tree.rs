@@ -21,6 +21,11 @@ pub enum Origin {
     Env(String),
     /// A flag on the command line: `--bind`, `--set`.
     Flag(String),
+    /// A request to change the configuration; its line where the request has lines, else 0.
+    Request {
+        /// Line, from 1, or 0.
+        line: usize,
+    },
 }
 
 impl Origin {
@@ -31,6 +36,7 @@ impl Origin {
             Self::File { line, .. } => (1, *line),
             Self::Env(_) => (2, 0),
             Self::Flag(_) => (3, 0),
+            Self::Request { line } => (4, *line),
         }
     }
 }
@@ -41,6 +47,8 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("default"),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Env(name) | Self::Flag(name) => f.write_str(name),
+            Self::Request { line: 0 } => f.write_str("request"),
+            Self::Request { line } => write!(f, "request:{line}"),
         }
     }
 }

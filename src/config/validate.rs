@@ -14,6 +14,7 @@ pub(super) fn validate(config: &Config, tree: &Node) -> Vec<Problem> {
     problems.extend(check_exposure(config, tree));
     problems.extend(check_key_names(config, tree));
     problems.extend(check_endpointing(config, tree));
+    problems.extend(check_admission(config, tree));
     problems
 }
 
@@ -98,6 +99,24 @@ fn check_key_names(config: &Config, tree: &Node) -> Vec<Problem> {
         Some(Problem::at(&node, format!("key {} has this name too", first + 1), "give each key its own name"))
     };
     names.iter().enumerate().filter_map(twice).collect()
+}
+
+/// The door is at least as wide as the room, and strain ends no earlier than it begins.
+fn check_admission(config: &Config, tree: &Node) -> Vec<Problem> {
+    let (sessions, admission) = (config.server.max_sessions, &config.server.admission);
+    let mut problems = Vec::new();
+    if admission.max_connections < sessions {
+        let value = Json::from(admission.max_connections);
+        let node = written(tree, "server.admission.max_connections", &value);
+        let advice = format!("write {sessions} or more, and room for those who wait");
+        problems.push(Problem::at(&node, "less than server.max_sessions", advice));
+    }
+    if admission.resume_headroom < admission.min_headroom {
+        let node = written(tree, "server.admission.resume_headroom", &Json::from(admission.resume_headroom));
+        let advice = format!("write {} or more", admission.min_headroom);
+        problems.push(Problem::at(&node, "less than min_headroom", advice));
+    }
+    problems
 }
 
 /// The more complete the sentence, the shorter the wait.

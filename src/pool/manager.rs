@@ -30,6 +30,11 @@ pub struct ResourcePoolManager {
 }
 
 impl ResourcePoolManager {
+    /// How long a request may wait for a slot; the same in all pools.
+    pub fn max_wait(&self) -> Duration {
+        Duration::from_millis(self.stt.config().max_wait_ms)
+    }
+
     /// Longest wait of the last seconds in any pool, as a part of the one that counts as full pressure.
     pub fn pressure(&self, now: Instant) -> f64 {
         let limit = self.stt.config().governor.queue_delay_ms.max(1);

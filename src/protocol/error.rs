@@ -76,6 +76,8 @@ impl ErrorCode {
     pub const INSUFFICIENT_QUOTA: Self = Self::known("insufficient_quota");
     /// The server holds all the sessions it can.
     pub const SESSION_LIMIT_REACHED: Self = Self::known("session_limit_reached");
+    /// The server is busy; the message says when to come back.
+    pub const OVERLOADED: Self = Self::known("overloaded");
     /// The session reached its maximum length.
     pub const SESSION_EXPIRED: Self = Self::known("session_expired");
     /// The server failed.

@@ -276,6 +276,10 @@ pub enum ServerEvent {
     /// What is left of the user's rates.
     #[serde(rename = "rate_limits.updated")]
     RateLimitsUpdated { rate_limits: Vec<RateLimit> },
+    /// Ours, for clients that asked with `?queue=events`: the place in line, 1 for the next, and a guess of the
+    /// wait where the server has grounds for one.
+    #[serde(rename = "antiphon.queue.position")]
+    AntiphonQueuePosition { position: u32, estimated_wait_s: Option<u32> },
     /// Playback began; only where the server owns it (WebRTC).
     #[serde(rename = "output_audio_buffer.started")]
     OutputAudioBufferStarted { response_id: String },

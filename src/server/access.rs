@@ -1,12 +1,14 @@
 //! Who may come in: API keys, the origin of a web page, and the error shape of refusals.
 
+use std::net::{IpAddr, SocketAddr};
+
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::config::ServerConfig;
+use super::config::{KeyConfig, KeyRole, ServerConfig};
 use crate::session::Owner;
 
 /// Whose the sessions of a server without keys are: it serves this machine alone.
@@ -32,6 +34,39 @@ pub(super) fn authenticate(headers: &HeaderMap, config: &ServerConfig) -> Result
             refuse("The API key is not known here. Ask the operator, who lists keys in server.auth.keys.")
         }
     }
+}
+
+/// Who asks, if it may change the server: the holder of an admin key, or, on a server without keys, somebody on
+/// this machine. There the host must be this machine's too, so that no page can come in under a name of its own
+/// that leads here (DNS rebinding).
+pub(super) fn authenticate_admin(
+    headers: &HeaderMap,
+    peer: SocketAddr,
+    config: &ServerConfig,
+) -> Result<Owner, Box<Response>> {
+    let refuse = |code, message: &str| Err(Box::new(api_error(StatusCode::FORBIDDEN, code, message)));
+    if !origin_allowed(headers, config) {
+        return refuse("origin_not_allowed", "Pages of this origin may not change the server.");
+    }
+    let owner = authenticate(headers, config)?;
+    if config.auth.keys.is_empty() {
+        if peer.ip().to_canonical().is_loopback() && is_local_host(headers) {
+            return Ok(owner);
+        }
+        return refuse("admin_required", "Without API keys, only this machine may do this.");
+    }
+    let is_admin = |key: &KeyConfig| key.name == *owner.0 && key.role == KeyRole::Admin;
+    if config.auth.keys.iter().any(is_admin) {
+        return Ok(owner);
+    }
+    refuse("admin_required", "This needs an API key with the role admin (server.auth.keys).")
+}
+
+/// Whether the request names this machine by address or as `localhost`.
+fn is_local_host(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
+    let name = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(name, _)| name);
+    name == "localhost" || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -68,7 +103,7 @@ mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
-    use crate::server::config::{AuthConfig, KeyConfig, KeyRole};
+    use crate::server::config::AuthConfig;
 
     #[test]
     fn keys_come_as_bearer_or_subprotocol() {
@@ -91,6 +126,35 @@ mod tests {
             assert_eq!(owner.as_deref(), known.then_some("anna"), "{name}: {value}");
         }
         assert!(authenticate(&HeaderMap::new(), &ServerConfig::default()).is_ok(), "no keys, no check");
+    }
+
+    #[test]
+    fn only_admins_may_change_the_server() {
+        // printf secret | sha256sum
+        let sha256 = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+        let with_role = |role| {
+            let key = KeyConfig { name: "anna".to_owned(), sha256: sha256.to_owned(), role };
+            ServerConfig { auth: AuthConfig { keys: vec![key] }, ..ServerConfig::default() }
+        };
+        let (open, user, admin) =
+            (ServerConfig::default(), with_role(KeyRole::User), with_role(KeyRole::Admin));
+        for (config, peer, host, key, status) in [
+            (&open, "127.0.0.1:5", "localhost:8700", "", None),
+            (&open, "[::1]:5", "[::1]:8700", "", None),
+            (&open, "[::ffff:127.0.0.1]:5", "127.0.0.1", "", None),
+            (&open, "127.0.0.1:5", "evil.example:8700", "", Some(403)),
+            (&open, "10.0.0.7:5", "127.0.0.1:8700", "", Some(403)),
+            (&user, "127.0.0.1:5", "localhost", "Bearer secret", Some(403)),
+            (&admin, "127.0.0.1:5", "localhost", "", Some(401)),
+            (&admin, "10.0.0.7:5", "voice.example", "Bearer secret", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_static(key));
+            let peer = peer.parse().expect("an address");
+            let found = authenticate_admin(&headers, peer, config).err();
+            assert_eq!(found.map(|response| response.status().as_u16()), status, "{peer} {host} {key}");
+        }
     }
 
     #[test]

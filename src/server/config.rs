@@ -4,14 +4,18 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::session::AdmissionConfig;
+
 /// How the server listens.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub struct ServerConfig {
     /// Address and port; port 0 takes a free one.
     pub bind: SocketAddr,
-    /// Sessions at once; one more is answered 503.
+    /// Sessions at once; one more waits in line.
     pub max_sessions: usize,
+    /// What becomes of those for whom there is no place.
+    pub admission: AdmissionConfig,
     /// The largest frame that a client may send, in bytes. 21 MiB: the 15 MiB of audio that OpenAI allows in one
     /// event, in base64, and what surrounds it.
     pub max_frame_bytes: usize,
@@ -30,6 +34,7 @@ impl Default for ServerConfig {
         Self {
             bind: SocketAddr::from(([127, 0, 0, 1], 8700)),
             max_sessions: 200,
+            admission: AdmissionConfig::default(),
             max_frame_bytes: 21 * 1024 * 1024,
             allowed_origins: Vec::new(),
             shutdown_grace_ms: 10_000,

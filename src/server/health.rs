@@ -20,6 +20,7 @@ pub(super) async fn readyz(State(state): State<ServerState>) -> Response {
     let body = json!({
         "status": if ready { "ready" } else { "not ready" },
         "sessions": state.sessions.len(),
+        "admission": state.admission.stats(),
         "pools": state.pools.stats(),
     });
     (status, Json(body)).into_response()

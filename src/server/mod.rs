@@ -4,6 +4,7 @@
 //! socket, then `convert` for what its frames mean.
 
 mod access;
+pub mod api;
 pub mod config;
 mod convert;
 mod health;
@@ -12,6 +13,7 @@ mod realtime;
 pub mod router;
 mod socket;
 mod speech;
+mod waiting;
 
 pub use config::{AuthConfig, KeyConfig, KeyRole, ServerConfig};
 pub use router::{ServerState, router};

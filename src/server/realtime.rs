@@ -1,22 +1,30 @@
-//! `GET /v1/realtime`: checks the request, opens a session and ties it to the socket.
+//! `GET /v1/realtime`: checks the request, asks for admission, and ties a session to the socket, at once or when
+//! its turn has come.
+
+use std::time::Duration;
 
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::access::{api_error, authenticate, origin_allowed};
 use super::router::ServerState;
-use super::socket;
+use super::socket::{self, Socket};
+use super::waiting::{self, WaitOptions};
 use crate::session::Owner;
+use crate::session::admission::{Entry, Refusal, Waiting};
 use crate::session::router::OpenError;
 use crate::session::settings::SessionSettings;
 
 /// The subprotocol that is answered where the client offers any: a browser that gets none back fails.
 const SUBPROTOCOL: &str = "realtime";
-/// How long a client that was refused should wait, in seconds.
-const RETRY_AFTER_S: &str = "5";
+/// `?queue=events`: a client that has to wait is told its place in line. Others are not: stock clients know no
+/// such events.
+const QUEUE_EVENTS: &str = "events";
+/// How long a client should stay away from a server that starts or stops.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The query of the socket's URL.
 #[derive(Debug, Deserialize)]
@@ -24,6 +32,7 @@ pub(super) struct RealtimeQuery {
     model: Option<String>,
     intent: Option<String>,
     call_id: Option<String>,
+    queue: Option<String>,
 }
 
 /// Opens a session on a WebSocket.
@@ -44,21 +53,75 @@ pub(super) async fn upgrade(
             return api_error(StatusCode::UPGRADE_REQUIRED, "websocket_required", &message);
         }
     };
-    let settings = SessionSettings {
-        model: query.model.unwrap_or_else(|| state.session_defaults.model.clone()),
-        ..(*state.session_defaults).clone()
-    };
-    let session = match state.sessions.open(&owner, settings) {
-        Ok(session) => session,
-        Err(error) => return refused(&error),
-    };
-    let frame_limit = state.config.max_frame_bytes;
+    let settings = state.session_settings(query.model);
+    let upgrade = with_limits(upgrade, state.config.max_frame_bytes);
+    match state.admission.enter() {
+        Entry::Admitted(permit) => match state.sessions.open(&owner, settings, permit) {
+            Ok(session) => upgrade.on_upgrade(move |socket| socket::serve(socket.into(), session, state)),
+            Err(error) => refused(&error),
+        },
+        Entry::Queued(waiting) => {
+            let newcomer = Newcomer { owner, settings, positions: query.queue.is_some() };
+            upgrade.on_upgrade(move |socket| queue(socket.into(), waiting, newcomer, state))
+        }
+        Entry::Refused(refusal) => upgrade.on_upgrade(move |socket| refuse(socket.into(), refusal, state)),
+        Entry::TurnedAway(after) => {
+            tracing::info!("refused a connection: too many");
+            let message = format!(
+                "The server has as many connections as it takes. Try again in {} seconds, or ask the operator to \
+                 raise server.admission.max_connections.",
+                after.as_secs()
+            );
+            unavailable(&message, after)
+        }
+    }
+}
+
+fn with_limits(upgrade: WebSocketUpgrade, frame_limit: usize) -> WebSocketUpgrade {
     upgrade
         .protocols([SUBPROTOCOL])
         // One more than the limit, so that a frame slightly over it is answered rather than cut off.
         .max_message_size(frame_limit.saturating_mul(2))
         .max_frame_size(frame_limit.saturating_mul(2))
-        .on_upgrade(move |websocket| socket::serve(websocket, session, state))
+}
+
+/// One who waits for a session.
+struct Newcomer {
+    owner: Owner,
+    settings: SessionSettings,
+    positions: bool,
+}
+
+/// Holds a client in line, then serves its session. The wait is a task of the runtime, so that a shutdown waits
+/// until the client is told.
+async fn queue(socket: Socket, waiting: Waiting, newcomer: Newcomer, state: ServerState) {
+    let options = WaitOptions {
+        positions: newcomer.positions,
+        ping: Duration::from_secs(state.config.ping_interval_s),
+        shutdown: state.runtime.shutdown_token().clone(),
+    };
+    let sessions = state.sessions.clone();
+    let wait = async move {
+        let mut socket = socket;
+        let permit = waiting::wait(&mut socket, waiting, &options).await?;
+        match sessions.open(&newcomer.owner, newcomer.settings, permit) {
+            Ok(session) => Some((socket, session)),
+            Err(error) => {
+                waiting::fail(&mut socket, &error).await;
+                None
+            }
+        }
+    };
+    if let Ok(Some((socket, session))) = state.runtime.spawn("waiting", wait).await {
+        socket::serve(socket, session, state).await;
+    }
+}
+
+async fn refuse(mut socket: Socket, refusal: Refusal, state: ServerState) {
+    let told = async move { waiting::refuse(&mut socket, refusal).await };
+    if state.runtime.spawn("refusal", told).await.is_err() {
+        tracing::error!("the task that refuses a client panicked");
+    }
 }
 
 fn check(state: &ServerState, query: &RealtimeQuery, headers: &HeaderMap) -> Result<Owner, Box<Response>> {
@@ -76,8 +139,15 @@ fn check(state: &ServerState, query: &RealtimeQuery, headers: &HeaderMap) -> Res
         let message = "Neither 'call_id' nor 'intent' is served yet. Connect with ?model=NAME.";
         return refuse(StatusCode::BAD_REQUEST, "unsupported_query", message);
     }
+    if query.queue.as_deref().is_some_and(|wish| wish != QUEUE_EVENTS) {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "unsupported_query",
+            "'queue' takes 'events' and nothing else.",
+        );
+    }
     if !state.is_ready() {
-        return Err(Box::new(unavailable("The server is not ready for sessions.")));
+        return Err(Box::new(unavailable("The server is not ready for sessions.", RETRY_AFTER)));
     }
     authenticate(headers, &state.config)
 }
@@ -85,16 +155,15 @@ fn check(state: &ServerState, query: &RealtimeQuery, headers: &HeaderMap) -> Res
 fn refused(error: &OpenError) -> Response {
     tracing::info!(%error, "refused a session");
     match error {
-        OpenError::Full { .. } | OpenError::ShuttingDown => unavailable(&error.to_string()),
+        OpenError::ShuttingDown => unavailable(&error.to_string(), RETRY_AFTER),
         OpenError::Build(error) => {
             api_error(StatusCode::INTERNAL_SERVER_ERROR, "server_error", &error.to_string())
         }
     }
 }
 
-fn unavailable(message: &str) -> Response {
+fn unavailable(message: &str, retry_after: Duration) -> Response {
     let mut response = api_error(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message);
-    let retry = axum::http::HeaderValue::from_static(RETRY_AFTER_S);
-    response.headers_mut().insert(header::RETRY_AFTER, retry);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs()));
     response.into_response()
 }

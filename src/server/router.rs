@@ -8,12 +8,13 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::routing::{get, post};
 use tower_http::set_header::SetResponseHeaderLayer;
 
+use super::api::config::{self as config_api, ConfigControl};
 use super::config::ServerConfig;
 use super::{health, pages, realtime, speech};
 use crate::pool::ResourcePoolManager;
 use crate::runtime::Runtime;
 use crate::session::settings::SessionSettings;
-use crate::session::{SessionConfig, SessionRouter};
+use crate::session::{AdmissionGate, SessionRouter};
 use crate::telemetry::Metrics;
 
 /// What pages may load: this server's own files, and its socket.
@@ -25,16 +26,18 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws
 pub struct ServerState {
     /// How the server listens.
     pub config: Arc<ServerConfig>,
-    /// How sessions behave.
-    pub session_config: Arc<SessionConfig>,
-    /// What a session starts with.
-    pub session_defaults: Arc<SessionSettings>,
+    /// What a session starts with, but for what the configuration says.
+    session_defaults: Arc<SessionSettings>,
+    /// Lets sessions begin.
+    pub admission: AdmissionGate,
     /// Opens and finds sessions.
     pub sessions: SessionRouter,
     /// The engines, for requests without a session.
     pub pools: ResourcePoolManager,
     /// Where readers and writers run.
     pub runtime: Runtime,
+    /// Shows and changes the configuration.
+    pub control: Arc<dyn ConfigControl>,
     /// What `/metrics` shows.
     pub metrics: Metrics,
     ready: Arc<AtomicBool>,
@@ -43,19 +46,20 @@ pub struct ServerState {
 impl ServerState {
     /// The state of a server that is not ready yet.
     pub fn new(
-        configs: (ServerConfig, Arc<SessionConfig>),
+        config: ServerConfig,
         session_defaults: SessionSettings,
-        sessions: SessionRouter,
+        (sessions, admission): (SessionRouter, AdmissionGate),
         (pools, runtime): (ResourcePoolManager, Runtime),
-        metrics: Metrics,
+        (metrics, control): (Metrics, Arc<dyn ConfigControl>),
     ) -> Self {
         Self {
-            config: Arc::new(configs.0),
-            session_config: configs.1,
+            config: Arc::new(config),
             session_defaults: Arc::new(session_defaults),
+            admission,
             sessions,
             pools,
             runtime,
+            control,
             metrics,
             ready: Arc::default(),
         }
@@ -64,6 +68,17 @@ impl ServerState {
     /// Says that engines answer: `/readyz` is 200 from now on.
     pub fn set_ready(&self) {
         self.ready.store(true, Ordering::Release);
+    }
+
+    /// What a session starts with whose client names `model`, by the configuration as it is now.
+    pub fn session_settings(&self, model: Option<String>) -> SessionSettings {
+        let live = self.sessions.settings();
+        SessionSettings {
+            model: model.unwrap_or_else(|| self.session_defaults.model.clone()),
+            instructions: live.config.defaults.instructions.clone(),
+            voice: live.config.defaults.voice.clone(),
+            ..(*self.session_defaults).clone()
+        }
     }
 
     /// Whether the server takes sessions.
@@ -80,6 +95,7 @@ pub fn router(state: ServerState) -> Router {
     Router::new()
         .route("/v1/realtime", get(realtime::upgrade))
         .route("/v1/audio/speech", post(speech::speech))
+        .route("/api/config", get(config_api::show).put(config_api::change))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))

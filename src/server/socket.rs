@@ -1,6 +1,7 @@
 //! A session's socket: the reader and the writer, two tasks, so that a slow client holds up neither its own
 //! audio nor anybody else's.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
@@ -20,16 +21,31 @@ use crate::telemetry::metrics as names;
 /// Pings without any sign of life after which a client counts as gone.
 const MISSED_PINGS: u32 = 3;
 /// How long a client may take to answer a close frame.
-const CLOSE_GRACE: Duration = Duration::from_secs(2);
+pub(super) const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// A client's socket, and what was read from it before its session began.
+pub(super) struct Socket {
+    pub(super) sink: SplitSink<WebSocket, Message>,
+    pub(super) stream: SplitStream<WebSocket>,
+    pub(super) backlog: VecDeque<Message>,
+}
+
+impl From<WebSocket> for Socket {
+    fn from(websocket: WebSocket) -> Self {
+        let (sink, stream) = websocket.split();
+        Self { sink, stream, backlog: VecDeque::new() }
+    }
+}
 
 /// Serves the session until either side ends it. Runs reader, writer and session as tasks of their own.
-pub(super) async fn serve(websocket: WebSocket, session: OpenSession, state: ServerState) {
-    let (sink, stream) = websocket.split();
+pub(super) async fn serve(socket: Socket, session: OpenSession, state: ServerState) {
+    let Socket { sink, stream, backlog } = socket;
     let gone = CancellationToken::new();
     let ping = Duration::from_secs(state.config.ping_interval_s);
     let id = session.id.clone();
     let reader = Reader {
         stream,
+        backlog,
         commands: session.commands,
         max_frame_bytes: state.config.max_frame_bytes,
         silence: ping * MISSED_PINGS,
@@ -73,6 +89,8 @@ fn outcome(reason: crate::session::event::CloseReason) -> &'static str {
 /// Frames in.
 struct Reader {
     stream: SplitStream<WebSocket>,
+    /// What was read while the client waited for its place.
+    backlog: VecDeque<Message>,
     commands: mpsc::Sender<SessionCommand>,
     max_frame_bytes: usize,
     silence: Duration,
@@ -85,7 +103,7 @@ impl Reader {
         loop {
             let frame = tokio::select! {
                 () = self.gone.cancelled() => return,
-                frame = timeout_at(Instant::now() + self.silence, self.stream.next()) => frame,
+                frame = timeout_at(Instant::now() + self.silence, next(&mut self.backlog, &mut self.stream)) => frame,
             };
             let command = match frame {
                 Ok(Some(Ok(Message::Text(text)))) => self.text(text.as_str()),
@@ -121,6 +139,16 @@ impl Reader {
             return Some(reject("frame_too_large", message));
         }
         convert::command(text)
+    }
+}
+
+async fn next(
+    backlog: &mut VecDeque<Message>,
+    stream: &mut SplitStream<WebSocket>,
+) -> Option<Result<Message, axum::Error>> {
+    match backlog.pop_front() {
+        Some(message) => Some(Ok(message)),
+        None => stream.next().await,
     }
 }
 
@@ -170,7 +198,7 @@ impl Writer {
             let frame = tokio::select! {
                 event = self.events.recv() => match event {
                     Some(SessionEvent::Closing(reason)) => return Some(convert::close_code(reason)),
-                    Some(event) => text_frame(event)?,
+                    Some(event) => text_frame(convert::server_event(event)?)?,
                     // No closing event: the session's task panicked.
                     None => return Some((1011, "the session failed; open a new one")),
                 },
@@ -181,8 +209,9 @@ impl Writer {
     }
 }
 
-fn text_frame(event: SessionEvent) -> Option<Message> {
-    let message = ServerMessage::from(convert::server_event(event)?);
+/// An event as a frame, counted.
+pub(super) fn text_frame(event: ServerEvent) -> Option<Message> {
+    let message = ServerMessage::from(event);
     if let ServerEvent::Error { error } = &message.event {
         let code = error.code.as_ref().map_or("none", ErrorCode::as_str).to_owned();
         metrics::counter!(names::PROTOCOL_ERRORS_TOTAL, "code" => code).increment(1);

@@ -37,11 +37,10 @@ impl AudioInputProcessor {
         detector: Box<dyn VadDetector>,
         max_input_ms: u64,
     ) -> Result<Self, AudioError> {
-        let capacity = usize::try_from(max_input_ms * SAMPLES_PER_MS).unwrap_or(usize::MAX);
         Ok(Self {
             format,
             resampler: Resampler::new(format.sample_rate(), STT_SAMPLE_RATE)?,
-            ring: SampleRing::new(capacity),
+            ring: SampleRing::new(samples(max_input_ms)),
             detector,
             threshold: 0.5,
             voice: VoiceGate::default(),
@@ -57,6 +56,12 @@ impl AudioInputProcessor {
             self.format = format;
         }
         Ok(())
+    }
+
+    /// Keeps at most this much audio from now on; what is there stays.
+    pub fn set_limit(&mut self, max_input_ms: u64) {
+        self.ring.set_limit(samples(max_input_ms));
+        self.max_input_ms = max_input_ms;
     }
 
     /// Sets the probability above which a frame counts as speech.
@@ -116,6 +121,10 @@ impl AudioInputProcessor {
     pub fn bytes(&self) -> usize {
         self.ring.bytes()
     }
+}
+
+fn samples(ms: u64) -> usize {
+    usize::try_from(ms * SAMPLES_PER_MS).unwrap_or(usize::MAX)
 }
 
 /// Makes a steady yes or no of probabilities: a few sure frames to begin, one unsure one to go on.

@@ -63,13 +63,11 @@ pub struct EndpointingConfig {
     pub unsure_ms: u64,
     /// Silence that ends a turn whose text is in the middle of something, in milliseconds.
     pub incomplete_ms: u64,
-    /// Whether answers are begun before the turn has ended.
-    pub speculate: bool,
 }
 
 impl Default for EndpointingConfig {
     fn default() -> Self {
-        Self { soft_pause_ms: 128, complete_ms: 240, unsure_ms: 500, incomplete_ms: 1_200, speculate: true }
+        Self { soft_pause_ms: 128, complete_ms: 240, unsure_ms: 500, incomplete_ms: 1_200 }
     }
 }
 

@@ -156,6 +156,11 @@ impl Conversation {
         Self { entries: Vec::new(), max_items }
     }
 
+    /// Holds at most so many items from now on; those that are there stay.
+    pub fn set_max_items(&mut self, max_items: usize) {
+        self.max_items = max_items;
+    }
+
     /// Adds an item; gives the id of the one before it.
     pub fn insert(&mut self, previous: &Previous, item: Item) -> Result<Option<ItemId>, SessionError> {
         if self.entries.len() >= self.max_items {

@@ -2,16 +2,15 @@
 //! holds more of the engines than the way to ask for a lease.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::mpsc;
 
 use super::audio_input::AudioInputProcessor;
 use super::callbacks::{Outbox, TranscriptionCallbacks};
-use super::config::SessionConfig;
 use super::event::SessionEvent;
 use super::id::SessionId;
+use super::live::LiveConfig;
 use super::settings::SessionSettings;
 use super::speech_pipeline::{SpeechPipelineManager, TranscriptEvent};
 use crate::audio::AudioError;
@@ -78,9 +77,7 @@ pub struct SessionComponentFactory {
     /// Where the sessions' work runs.
     pub runtime: Runtime,
     /// How sessions behave.
-    pub config: Arc<SessionConfig>,
-    /// How long a session waits for a slot.
-    pub max_wait: Duration,
+    pub live: LiveConfig,
 }
 
 impl SessionComponentFactory {
@@ -94,12 +91,12 @@ impl SessionComponentFactory {
         }
         let (outbox, events) = Outbox::new();
         let (pipeline, transcripts) =
-            SpeechPipelineManager::new(self.pools.clone(), self.runtime.clone(), spec.holder, self.max_wait);
+            SpeechPipelineManager::new(self.pools.clone(), self.runtime.clone(), spec.holder);
         let components = SessionComponents {
             input: AudioInputProcessor::new(
                 spec.settings.input_format,
                 self.vad.detector(),
-                self.config.limits.max_input_audio_ms,
+                self.live.now().config.limits.max_input_audio_ms,
             )?,
             callbacks: TranscriptionCallbacks::new(outbox.clone(), spec.settings.transcription.is_some()),
             pipeline,

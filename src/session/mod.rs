@@ -5,6 +5,7 @@
 //! `actor` for how it lives; [`turn`], [`conversation`], [`clause`], [`completeness`] and [`playback`] are pure.
 
 mod actor;
+pub mod admission;
 pub mod audio_input;
 pub mod callbacks;
 pub mod clause;
@@ -16,6 +17,7 @@ pub mod error;
 pub mod event;
 pub mod factory;
 pub mod id;
+pub mod live;
 pub mod playback;
 mod response;
 pub mod router;
@@ -24,6 +26,7 @@ pub mod speech_pipeline;
 pub mod turn;
 
 pub use actor::COMMANDS_CAPACITY;
+pub use admission::{AdmissionConfig, AdmissionGate};
 pub use audio_input::AudioInputProcessor;
 pub use callbacks::TranscriptionCallbacks;
 pub use command::{Action, SessionCommand};
@@ -31,5 +34,6 @@ pub use config::SessionConfig;
 pub use error::SessionError;
 pub use event::SessionEvent;
 pub use factory::{SessionComponentFactory, SessionComponents, SessionSpec};
+pub use live::{FeaturesConfig, LiveConfig, LiveSettings};
 pub use router::{Owner, SessionRouter};
 pub use speech_pipeline::SpeechPipelineManager;

@@ -9,10 +9,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::actor::{COMMANDS_CAPACITY, SessionActor};
+use super::admission::Permit;
 use super::command::SessionCommand;
 use super::event::{CloseReason, SessionEvent};
 use super::factory::{BuildError, SessionComponentFactory, SessionSpec};
 use super::id::SessionId;
+use super::live::{LiveConfig, LiveSettings};
 use super::settings::SessionSettings;
 use crate::pool::HolderId;
 use crate::telemetry::metrics as names;
@@ -25,7 +27,6 @@ pub struct Owner(pub Arc<str>);
 #[derive(Clone, Debug)]
 pub struct SessionRouter {
     factory: SessionComponentFactory,
-    max_sessions: usize,
     open: Arc<Mutex<HashMap<SessionId, Entry>>>,
     next_holder: Arc<AtomicU64>,
 }
@@ -53,12 +54,6 @@ pub struct OpenSession {
 /// Why no session was opened.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum OpenError {
-    /// All places are taken.
-    #[error("the server has {limit} sessions open, its limit; try again later")]
-    Full {
-        /// `server.max_sessions`.
-        limit: usize,
-    },
     /// The server stops.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -74,12 +69,17 @@ pub struct NotFound;
 
 impl SessionRouter {
     /// A router without sessions.
-    pub fn new(factory: SessionComponentFactory, max_sessions: usize) -> Self {
-        Self { factory, max_sessions, open: Arc::default(), next_holder: Arc::default() }
+    pub fn new(factory: SessionComponentFactory) -> Self {
+        Self { factory, open: Arc::default(), next_holder: Arc::default() }
     }
 
-    /// Opens a session and starts its task.
-    pub fn open(&self, owner: &Owner, settings: SessionSettings) -> Result<OpenSession, OpenError> {
+    /// Opens a session and starts its task. The permit is given back when that task ends, or on an error.
+    pub fn open(
+        &self,
+        owner: &Owner,
+        settings: SessionSettings,
+        permit: Permit,
+    ) -> Result<OpenSession, OpenError> {
         let shutdown = self.factory.runtime.shutdown_token().clone();
         if shutdown.is_cancelled() {
             return Err(OpenError::ShuttingDown);
@@ -88,8 +88,9 @@ impl SessionRouter {
         let spec = SessionSpec { id: id.clone(), holder: HolderId(holder), settings };
         let (components, events) = self.factory.build(&spec)?;
         let (commands, inbox) = mpsc::channel(COMMANDS_CAPACITY);
-        let place = self.register(&id, owner, &commands)?;
-        let actor = SessionActor::new(&spec, components, Arc::clone(&self.factory.config));
+        let place = self.register(&id, owner, &commands, permit);
+        let first_audio = place.permit.first_audio();
+        let actor = SessionActor::new(&spec, components, &self.factory.live, first_audio);
         let task = self.factory.runtime.spawn("session", async move {
             let place = place; // left when the task ends, by a panic too
             let reason = actor.run(inbox, shutdown).await;
@@ -107,6 +108,21 @@ impl SessionRouter {
         entry.commands.upgrade().ok_or(NotFound)
     }
 
+    /// From now on, these settings for all sessions; those that run follow.
+    pub fn reconfigure(&self, settings: LiveSettings) {
+        self.factory.live.reconfigure(settings);
+    }
+
+    /// Where the settings of sessions are followed.
+    pub fn live(&self) -> &LiveConfig {
+        &self.factory.live
+    }
+
+    /// The settings of sessions as they are now.
+    pub fn settings(&self) -> LiveSettings {
+        self.factory.live.now()
+    }
+
     /// How many sessions are open.
     pub fn len(&self) -> usize {
         self.lock().len()
@@ -122,14 +138,13 @@ impl SessionRouter {
         id: &SessionId,
         owner: &Owner,
         commands: &mpsc::Sender<SessionCommand>,
-    ) -> Result<Place, OpenError> {
+        permit: Permit,
+    ) -> Place {
         let mut open = self.lock();
-        if open.len() >= self.max_sessions {
-            return Err(OpenError::Full { limit: self.max_sessions });
-        }
         open.insert(id.clone(), Entry { owner: owner.clone(), commands: commands.downgrade() });
         report(open.len());
-        Ok(Place { id: id.clone(), router: self.clone() })
+        drop(open);
+        Place { id: id.clone(), router: self.clone(), permit }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Entry>> {
@@ -142,6 +157,8 @@ impl SessionRouter {
 struct Place {
     id: SessionId,
     router: SessionRouter,
+    /// Given back after the entry is gone, so that there are never more entries than permits.
+    permit: Permit,
 }
 
 impl Drop for Place {

@@ -15,6 +15,16 @@ use metrics::Unit;
 pub const SESSIONS_ACTIVE: &str = "antiphon_sessions_active";
 /// Sessions that ended, by `outcome`.
 pub const SESSIONS_TOTAL: &str = "antiphon_sessions_total";
+/// Who came, by what became of them: `admitted` at once, `queued`, `refused_soft`, `refused_hard`.
+pub const ADMISSION_TOTAL: &str = "antiphon_admission_total";
+/// Clients that wait for a place.
+pub const ADMISSION_QUEUE_LENGTH: &str = "antiphon_admission_queue_length";
+/// Seconds that a client waited for a place, by how the wait ended: `admitted`, `expired`, `left`.
+pub const ADMISSION_WAIT_SECONDS: &str = "antiphon_admission_wait_seconds";
+/// Share of the first-audio target that is left: 1 at rest, 0 where p95 is at the target, negative beyond.
+pub const ADMISSION_HEADROOM: &str = "antiphon_admission_headroom";
+/// Configurations read while the server runs, by `source` (`signal`, `api`) and `outcome` (`applied`, `refused`).
+pub const CONFIG_RELOADS_TOTAL: &str = "antiphon_config_reloads_total";
 /// User turns that were committed.
 pub const TURNS_TOTAL: &str = "antiphon_turns_total";
 /// Responses that ended, by `status`: `completed`, `cancelled`, `incomplete`, `failed`.
@@ -107,6 +117,11 @@ pub const LATENCY_BUCKETS: &[f64] = &[
 pub const ALL: &[Metric] = &[
     gauge(SESSIONS_ACTIVE, "", "Sessions that are connected now"),
     counter(SESSIONS_TOTAL, "outcome", "Sessions that ended"),
+    counter(ADMISSION_TOTAL, "outcome", "Clients that came, by what became of them"),
+    gauge(ADMISSION_QUEUE_LENGTH, "", "Clients that wait for a place"),
+    seconds(ADMISSION_WAIT_SECONDS, "outcome", "Wait of a client for a place"),
+    gauge(ADMISSION_HEADROOM, "", "Share of the first-audio target that is left; below 0 it is missed"),
+    counter(CONFIG_RELOADS_TOTAL, "source, outcome", "Configurations read while the server runs"),
     counter(TURNS_TOTAL, "", "User turns that were committed"),
     counter(RESPONSES_TOTAL, "status", "Responses that ended"),
     seconds(RESPONSE_LATENCY_SECONDS, "", "From the end of the user's turn to the first audio of the answer"),

@@ -15,11 +15,12 @@ mod process;
 pub use exporter::Metrics;
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, fmt, reload};
 
 /// How the server reports on itself.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -70,14 +71,45 @@ pub enum TelemetryError {
 }
 
 /// Writes logs to stderr from now on, for the whole process. Programs call it once; tests need not.
-pub fn init(config: &TelemetryConfig) -> Result<(), TelemetryError> {
-    let registry = tracing_subscriber::registry().with(parse_filter(&config.log)?);
+pub fn init(config: &TelemetryConfig) -> Result<LogFilter, TelemetryError> {
+    let (filter, handle) = reload::Layer::new(parse_filter(&config.log)?);
+    let registry = tracing_subscriber::registry().with(filter);
     let to_stderr = fmt::layer().with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => registry.with(to_stderr.with_ansi(std::io::stderr().is_terminal())).try_init(),
         LogFormat::Json => registry.with(to_stderr.json().flatten_event(true)).try_init(),
     }
-    .map_err(|error| TelemetryError::AlreadySet { what: "logs", reason: error.to_string() })
+    .map_err(|error| TelemetryError::AlreadySet { what: "logs", reason: error.to_string() })?;
+    Ok(LogFilter { set: Some(Arc::new(move |filter| handle.reload(filter))) })
+}
+
+type SetFilter = dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync;
+
+/// Changes which log lines are written, from now on. One that is made by default changes nothing: the process
+/// has set up no logs, as tests do.
+#[derive(Clone, Default)]
+pub struct LogFilter {
+    set: Option<Arc<SetFilter>>,
+}
+
+impl LogFilter {
+    /// Writes the lines that the configuration wants from now on. Their format stays.
+    pub fn reconfigure(&self, config: &TelemetryConfig) {
+        let Some(set) = &self.set else { return };
+        let filter = match parse_filter(&config.log) {
+            Ok(filter) => filter,
+            Err(error) => return tracing::error!(%error, "the log filter stays as it was"),
+        };
+        if let Err(error) = set(filter) {
+            tracing::error!(%error, "the log filter stays as it was");
+        }
+    }
+}
+
+impl std::fmt::Debug for LogFilter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogFilter").field("is_set", &self.set.is_some()).finish()
+    }
 }
 
 /// Whether `filter` is a log filter that [`init`] takes.

@@ -13,13 +13,15 @@ use antiphon::pool::{
     DegradationSignal, Instance, PoolsConfig, ResourcePool, ResourcePoolManager, Scheduler,
 };
 use antiphon::runtime::Runtime;
+use antiphon::session::admission::{AdmissionConfig, AdmissionLimits, Entry};
 use antiphon::session::conversation::{Content, Item, ItemBody, ItemStatus, Previous, Role};
 use antiphon::session::event::{ResponseEvent, ResponseView};
 use antiphon::session::id::ItemId;
 use antiphon::session::router::OpenSession;
 use antiphon::session::settings::{EchoSettings, Modality, SessionSettings, Transcription, TurnDetection};
 use antiphon::session::{
-    Action, Owner, SessionCommand, SessionComponentFactory, SessionConfig, SessionEvent, SessionRouter,
+    Action, AdmissionGate, LiveConfig, Owner, SessionCommand, SessionComponentFactory, SessionConfig,
+    SessionEvent, SessionRouter,
 };
 use tokio::time::timeout;
 
@@ -33,6 +35,7 @@ pub(crate) struct Stage {
     pub(crate) tts: Arc<ScriptedTts>,
     pub(crate) runtime: Runtime,
     pub(crate) router: SessionRouter,
+    pub(crate) admission: AdmissionGate,
     pub(crate) pools: ResourcePoolManager,
 }
 
@@ -52,7 +55,7 @@ impl Stage {
             degradation: DegradationSignal::default(),
         };
         let (runtime, router) = router(&pools, config);
-        Self { stt, llm, tts, runtime, router, pools }
+        Self { stt, llm, tts, runtime, router, admission: open_gate(), pools }
     }
 
     pub(crate) fn open(&self) -> Client {
@@ -62,7 +65,7 @@ impl Stage {
     pub(crate) fn open_with(&self, change: impl FnOnce(&mut SessionSettings)) -> Client {
         let mut settings = settings();
         change(&mut settings);
-        Client::open(&self.router, settings)
+        Client::admitted(&self.router, settings, &self.admission)
     }
 }
 
@@ -73,11 +76,15 @@ pub(crate) fn router(pools: &ResourcePoolManager, config: SessionConfig) -> (Run
         pools: pools.clone(),
         vad: Arc::new(ScriptedVad::new(&ScriptedVadConfig::default())),
         runtime: runtime.clone(),
-        config: Arc::new(config),
-        max_wait: Duration::from_secs(5),
+        live: LiveConfig::from(config),
     };
-    let router = SessionRouter::new(factory, 100);
+    let router = SessionRouter::new(factory);
     (runtime, router)
+}
+
+/// A gate with room for all that tests open.
+fn open_gate() -> AdmissionGate {
+    AdmissionGate::new(AdmissionLimits::new(100, &AdmissionConfig::default()))
 }
 
 /// Breakers stay closed: what they do is tested with the pools, and here faults come in rows.
@@ -115,7 +122,12 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn open(router: &SessionRouter, settings: SessionSettings) -> Self {
-        let session = router.open(&Owner("test".into()), settings).expect("there is room");
+        Self::admitted(router, settings, &open_gate())
+    }
+
+    fn admitted(router: &SessionRouter, settings: SessionSettings, gate: &AdmissionGate) -> Self {
+        let Entry::Admitted(permit) = gate.enter() else { panic!("there is room") };
+        let session = router.open(&Owner("test".into()), settings, permit).expect("it opens");
         Self { session, seen: Vec::new() }
     }
 

@@ -232,6 +232,7 @@ fn response_events() -> Vec<ServerEvent> {
             name: text("time"),
             arguments: text("{}"),
         },
+        ServerEvent::AntiphonQueuePosition { position: 3, estimated_wait_s: Some(40) },
         ServerEvent::OutputAudioBufferStarted { response_id: text("resp_1") },
         ServerEvent::OutputAudioBufferStopped { response_id: text("resp_1") },
         ServerEvent::OutputAudioBufferCleared { response_id: text("resp_1") },
@@ -254,7 +255,7 @@ fn snapshot(name: &str, value: &Value) {
 #[test]
 fn every_server_event_is_as_snapshot_and_can_be_read() {
     let events = [session_events(), input_events(), response_events()].concat();
-    assert_eq!(events.len(), 35, "each event of the protocol that this server sends has an example");
+    assert_eq!(events.len(), 36, "each event that this server sends has an example, ours included");
     for event in events {
         let value = wire(event);
         snapshot(value["type"].as_str().unwrap(), &value);

@@ -56,7 +56,7 @@ fn classify(error: &SessionError) -> (ErrorType, ErrorCode, Option<&str>) {
         SessionError::VoiceLocked { .. } => {
             (Invalid, ErrorCode::other("cannot_update_voice"), Some("session.audio.output.voice"))
         }
-        SessionError::Overloaded(_) => (Server, ErrorCode::other("overloaded"), None),
+        SessionError::Overloaded(_) => (Server, ErrorCode::OVERLOADED, None),
         SessionError::Engine(_) => (Server, ErrorCode::SERVER_ERROR, None),
     }
 }

@@ -14,10 +14,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::admission::FirstAudioMeter;
 use super::callbacks::Outbox;
 use super::command::{Action, SessionCommand};
 use super::config::SessionConfig;
@@ -26,6 +27,7 @@ use super::error::SessionError;
 use super::event::{CloseReason, SessionEvent, SessionView};
 use super::factory::{SessionComponents, SessionSpec};
 use super::id::{ConversationId, SessionId};
+use super::live::{FeaturesConfig, LiveConfig, LiveSettings};
 use super::response::{ActiveResponse, Scene, Spoken};
 use super::settings::{SessionSettings, SettingsPatch, TurnDetection, TurnMode};
 use super::speech_pipeline::{ClauseWords, Reply, ReplyEvent};
@@ -45,6 +47,11 @@ pub(super) struct SessionActor {
     id: SessionId,
     conversation_id: ConversationId,
     config: Arc<SessionConfig>,
+    features: FeaturesConfig,
+    /// Tells when `config` or `features` change.
+    live: watch::Receiver<LiveSettings>,
+    /// Takes the latency of each answer; admission looks at all of them together.
+    first_audio: FirstAudioMeter,
     settings: SessionSettings,
     outbox: Outbox,
     components: SessionComponents,
@@ -76,7 +83,14 @@ struct Running {
 }
 
 impl SessionActor {
-    pub(super) fn new(spec: &SessionSpec, components: SessionComponents, config: Arc<SessionConfig>) -> Self {
+    pub(super) fn new(
+        spec: &SessionSpec,
+        components: SessionComponents,
+        live: &LiveConfig,
+        first_audio: FirstAudioMeter,
+    ) -> Self {
+        let mut live = live.follow();
+        let LiveSettings { config, features } = live.borrow_and_update().clone();
         let duration = Duration::from_secs(config.limits.max_session_s);
         let unix_now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let settings = spec.settings.clone();
@@ -99,6 +113,9 @@ impl SessionActor {
             expires_at: (unix_now + duration).as_secs(),
             last_command: now,
             config,
+            features,
+            live,
+            first_audio,
         }
     }
 
@@ -127,8 +144,8 @@ impl SessionActor {
         commands: &mut mpsc::Receiver<SessionCommand>,
         shutdown: &CancellationToken,
     ) -> CloseReason {
-        let max_ahead = Duration::from_millis(self.config.playback.max_ahead_ms);
         loop {
+            let max_ahead = Duration::from_millis(self.config.playback.max_ahead_ms);
             let idle_at = self.last_command + Duration::from_secs(self.config.limits.idle_s);
             tokio::select! {
                 () = shutdown.cancelled() => return CloseReason::Shutdown,
@@ -136,6 +153,7 @@ impl SessionActor {
                     Some(command) => self.on_command(command),
                     None => return CloseReason::ClientGone,
                 },
+                Ok(()) = self.live.changed() => self.follow_settings(),
                 Some(event) = self.components.transcripts.recv() => self.on_transcript(event),
                 piece = next_piece(&mut self.response, max_ahead) => self.on_piece(piece),
                 () = sleep_until(idle_at) => return CloseReason::Idle,
@@ -148,6 +166,19 @@ impl SessionActor {
                 return CloseReason::ClientGone;
             }
         }
+    }
+
+    /// Goes on under changed settings. A turn under way keeps its audio and its attempt; what is longer than a
+    /// new limit stays as it is.
+    fn follow_settings(&mut self) {
+        let LiveSettings { config, features } = self.live.borrow_and_update().clone();
+        if config.limits.idle_s != self.config.limits.idle_s {
+            self.last_command = Instant::now(); // a shorter limit counts from now: no change ends a session
+        }
+        (self.config, self.features) = (config, features);
+        self.turn.set_policy(policy(&self.settings, &self.config));
+        self.conversation.set_max_items(self.config.limits.max_items);
+        self.components.input.set_limit(self.config.limits.max_input_audio_ms);
     }
 
     /// At shutdown: lets the answer that runs come to its end, within the grace.

@@ -161,8 +161,9 @@ impl SessionActor {
         if audio {
             self.voice_locked = true;
             if let Some((ended, silence)) = running.turn_ended.take() {
-                let latency = silence + ended.elapsed();
-                metrics::histogram!(names::RESPONSE_LATENCY_SECONDS).record(latency.as_secs_f64());
+                let waited = ended.elapsed();
+                metrics::histogram!(names::RESPONSE_LATENCY_SECONDS).record((silence + waited).as_secs_f64());
+                self.first_audio.record(waited); // without the silence: that is a setting, no load
             }
         }
         if let Some(status) = status {
@@ -198,6 +199,9 @@ impl SessionActor {
         drop(running.reply);
         if let ResponseStatus::Failed(error) = &status {
             tracing::warn!(session = %self.id, %error, "a response failed");
+            if let (SessionError::Overloaded(_), Some((ended, _))) = (error, running.turn_ended) {
+                self.first_audio.record(ended.elapsed()); // it would have been later still
+            }
         }
         metrics::counter!(names::RESPONSES_TOTAL, "status" => label(&status)).increment(1);
         let mut scene = Self::scene(&self.outbox, &mut self.conversation);

@@ -216,8 +216,7 @@ impl SessionActor {
     fn speculate(&self, text: &str) -> Option<Reply> {
         let wanted = self.settings.turn_detection.as_ref().is_some_and(|turns| turns.create_response);
         let free = self.response.is_none() && self.committed.is_empty();
-        (wanted && free && self.config.endpointing.speculate && !text.is_empty())
-            .then(|| self.start_reply_to(text))
+        (wanted && free && self.features.speculation && !text.is_empty()).then(|| self.start_reply_to(text))
     }
 
     fn on_committed_transcript(&mut self, turn: &CommittedTurn, event: TranscriptEvent) {
@@ -232,6 +231,9 @@ impl SessionActor {
                 tracing::warn!(session = %self.id, %error, "a turn could not be transcribed");
                 self.components.callbacks.on_failed(&turn.item, error.clone());
                 if turn.respond {
+                    if matches!(error, SessionError::Overloaded(_)) {
+                        self.first_audio.record(turn.ended.0.elapsed()); // it would have been later still
+                    }
                     self.fail_response(error);
                 }
             }

@@ -33,7 +33,6 @@ pub struct SpeechPipelineManager {
     pools: ResourcePoolManager,
     runtime: Runtime,
     holder: HolderId,
-    max_wait: Duration,
     transcripts: mpsc::Sender<TranscriptEvent>,
 }
 
@@ -85,10 +84,9 @@ impl SpeechPipelineManager {
         pools: ResourcePoolManager,
         runtime: Runtime,
         holder: HolderId,
-        max_wait: Duration,
     ) -> (Self, mpsc::Receiver<TranscriptEvent>) {
         let (transcripts, receiver) = mpsc::channel(TRANSCRIPTS_CAPACITY);
-        (Self { pools, runtime, holder, max_wait, transcripts }, receiver)
+        (Self { pools, runtime, holder, transcripts }, receiver)
     }
 
     /// Transcribes an utterance; the outcome arrives as a [`TranscriptEvent`] with its key.
@@ -132,6 +130,6 @@ impl SpeechPipelineManager {
     }
 
     fn lease_request(&self, class: WorkClass) -> LeaseRequest {
-        LeaseRequest { holder: self.holder, class, deadline: Instant::now() + self.max_wait }
+        LeaseRequest { holder: self.holder, class, deadline: Instant::now() + self.pools.max_wait() }
     }
 }
