@@ -6,11 +6,33 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::keys::{self, Change};
+use super::keys;
 use super::problem::{Problem, Problems, is_secret};
 use super::tree::{Node, Origin, Value};
 use super::validate::{leaves, validate};
 use super::{Config, decode, source};
+
+/// When a change of a key takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// At once, for sessions that run too.
+    Now,
+    /// At once, for sessions that begin from then on.
+    NewSessions,
+    /// When the server starts again.
+    Restart,
+}
+
+impl Change {
+    /// The word in tables and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Now => "now",
+            Self::NewSessions => "new sessions",
+            Self::Restart => "restart",
+        }
+    }
+}
 
 /// A part of a configuration, as somebody asks for it.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +77,19 @@ pub struct RestartNeeded {
     pub advice: &'static str,
 }
 
+/// Why a key cannot change while the server runs.
+fn restart_reason(name: &str) -> &'static str {
+    const REASONS: &[(&str, &str)] = &[
+        ("engines.", "engines are loaded when the server starts"),
+        ("server.bind", "the address is taken when the server starts"),
+        ("server.auth.", "API keys are read when the server starts"),
+        ("preset", "a preset sets where all other keys start from"),
+        ("telemetry.", "the form of log lines is fixed when the server starts"),
+    ];
+    let found = REASONS.iter().find(|(begin, _)| name.starts_with(begin));
+    found.map_or("it is read once, when the server starts", |(_, reason)| reason)
+}
+
 fn as_word<S: serde::Serializer>(change: &Change, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(change.as_str())
 }
@@ -64,7 +99,7 @@ impl KeyChange {
     pub fn restart_needed(&self) -> Option<RestartNeeded> {
         (self.acts == Change::Restart).then(|| RestartNeeded {
             key: self.key.clone(),
-            reason: keys::restart_reason(&self.key),
+            reason: restart_reason(&self.key),
             advice: "write it into the configuration file and restart the server",
         })
     }

@@ -1,6 +1,7 @@
 //! Every key: what it means and which values it takes. Validation, the example file and the manual read this
 //! one table. A key's default and type stand in the struct of the module that reads it.
 
+use super::change::Change;
 use super::check;
 
 /// One key.
@@ -13,28 +14,6 @@ pub(super) struct Key {
     pub(super) allowed: Allowed,
     /// When a change of it takes effect.
     pub(super) change: Change,
-}
-
-/// When a change of a key takes effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// At once, for sessions that run too.
-    Now,
-    /// At once, for sessions that begin from then on.
-    NewSessions,
-    /// When the server starts again.
-    Restart,
-}
-
-impl Change {
-    /// The word in tables and answers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Now => "now",
-            Self::NewSessions => "new sessions",
-            Self::Restart => "restart",
-        }
-    }
 }
 
 /// Which values a key takes, beyond its type.
@@ -371,19 +350,6 @@ const fn next(name: &'static str, meaning: &'static str, allowed: Allowed) -> Ke
 /// A key that may change while the server runs, for sessions that run too.
 const fn now(name: &'static str, meaning: &'static str, allowed: Allowed) -> Key {
     Key { change: Change::Now, ..key(name, meaning, allowed) }
-}
-
-/// Why a key cannot change while the server runs.
-pub(super) fn restart_reason(name: &str) -> &'static str {
-    const REASONS: &[(&str, &str)] = &[
-        ("engines.", "engines are loaded when the server starts"),
-        ("server.bind", "the address is taken when the server starts"),
-        ("server.auth.", "API keys are read when the server starts"),
-        ("preset", "a preset sets where all other keys start from"),
-        ("telemetry.", "the form of log lines is fixed when the server starts"),
-    ];
-    let found = REASONS.iter().find(|(begin, _)| name.starts_with(begin));
-    found.map_or("it is read once, when the server starts", |(_, reason)| reason)
 }
 
 /// The row of a key; indices are any place: `a[3].b` has the row `a[*].b`.

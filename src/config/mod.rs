@@ -18,8 +18,7 @@ mod source;
 mod tree;
 mod validate;
 
-pub use change::{KeyChange, Patch, PatchFormat, RestartNeeded};
-pub use keys::Change;
+pub use change::{Change, KeyChange, Patch, PatchFormat, RestartNeeded};
 pub use problem::{Problem, Problems};
 pub use source::{FlagValue, Sources};
 pub use tree::Origin;
