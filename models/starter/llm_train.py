@@ -202,8 +202,8 @@ def train(args: argparse.Namespace) -> None:
 def main() -> None:
     """Make the tokenizer if there is none, then train."""
     parser = argparse.ArgumentParser(description="Train the starter language model.")
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--minutes", type=float, default=120, help="end the schedule by this time at the latest")
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--minutes", type=float, default=115, help="end the schedule by this time at the latest")
     parser.add_argument("--tokens", type=int, default=3000, help="tokens a step, padding included")
     parser.add_argument("--rate", type=float, default=2.5e-3, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=1)
