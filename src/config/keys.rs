@@ -100,6 +100,49 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("session.limits.idle_s", "Silence of the client after which its session ends", Between(5.0, DAY_S)),
     key(
+        "session.limits.max_memory_bytes",
+        "Memory of a session: audio, history, settings, queues",
+        Between(65_536.0, 65_536.0 * MIB),
+    ),
+    key(
+        "session.limits.max_requests_per_minute",
+        "Responses and transcriptions of a session within a minute",
+        Between(1.0, 100_000.0),
+    ),
+    key(
+        "session.limits.max_concurrent_requests",
+        "Responses and transcriptions of a session at once",
+        Between(1.0, 1_000.0),
+    ),
+    key(
+        "session.per_user.max_sessions",
+        "Sessions of one API key at once; one more is refused with 429",
+        Between(1.0, 100_000.0),
+    ),
+    key(
+        "session.per_user.max_concurrent_requests",
+        "Requests at once of all sessions of one API key",
+        Between(1.0, 100_000.0),
+    ),
+    key(
+        "session.per_user.max_responses_per_minute",
+        "Responses within a minute of all sessions of one API key",
+        Between(1.0, 100_000.0),
+    ),
+    key("session.records.per_session", "Requests remembered of an open session", Between(1.0, 10_000.0)),
+    key(
+        "session.records.of_ended_sessions",
+        "Requests remembered of all sessions that ended",
+        Between(0.0, 1_000_000.0),
+    ),
+    key("session.health.interval_s", "How often all sessions are looked at", Between(1.0, 3_600.0)),
+    key("session.health.stuck_s", "Stillness of a session's task that ends it", Between(10.0, DAY_S)),
+    key(
+        "session.health.max_silence_s",
+        "Time without any sign of life on a socket that ends its session",
+        Between(10.0, DAY_S),
+    ),
+    key(
         "session.endpointing.soft_pause_ms",
         "Silence after which transcript and answer are begun speculatively",
         Between(32.0, 5_000.0),

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::access::{api_error, authenticate, origin_allowed};
+use super::access::{api_error, authenticate, origin_allowed, over_quota};
 use super::router::ServerState;
 use super::socket;
 use crate::session::Owner;
@@ -86,6 +86,7 @@ fn refused(error: &OpenError) -> Response {
     tracing::info!(%error, "refused a session");
     match error {
         OpenError::Full { .. } | OpenError::ShuttingDown => unavailable(&error.to_string()),
+        OpenError::Quota(error) => over_quota(error),
         OpenError::Build(error) => {
             api_error(StatusCode::INTERNAL_SERVER_ERROR, "server_error", &error.to_string())
         }

@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::config::ServerConfig;
-use super::{health, pages, realtime, speech};
+use super::{api, health, pages, realtime, speech};
 use crate::pool::ResourcePoolManager;
 use crate::runtime::Runtime;
 use crate::session::settings::SessionSettings;
@@ -83,6 +83,7 @@ pub fn router(state: ServerState) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
+        .merge(api::routes())
         .route("/", get(pages::index))
         .route("/assets/{*path}", get(pages::asset))
         .fallback(pages::not_found)

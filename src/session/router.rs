@@ -2,24 +2,53 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use thiserror::Error;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
-use super::actor::{COMMANDS_CAPACITY, SessionActor};
+use super::actor::{COMMANDS_CAPACITY, SessionActor, Shares};
+use super::callbacks::Outbox;
+use super::clock::ServerClock;
 use super::command::SessionCommand;
+use super::config::{HealthConfig, SessionConfig};
+use super::error::EndError;
 use super::event::{CloseReason, SessionEvent};
 use super::factory::{BuildError, SessionComponentFactory, SessionSpec};
+use super::health::{SessionGauge, SessionReport};
 use super::id::SessionId;
+use super::lifecycle::RequestLog;
+use super::metered;
+use super::quota::{QuotaError, QuotaLimits, SessionQuotaManager};
 use super::settings::SessionSettings;
 use crate::pool::HolderId;
 use crate::telemetry::metrics as names;
 
-/// Whose a session is: the name of an API key, or of everybody on a server without keys.
+/// Whose a session is: the name of an API key, or nobody's on a server without keys.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Owner(pub Arc<str>);
+
+impl Owner {
+    /// Whoever comes to a server without keys. Keys have names that are not empty.
+    pub fn anonymous() -> Self {
+        Self("".into())
+    }
+
+    /// The owner of this name, or nobody.
+    pub fn named(name: Option<&str>) -> Self {
+        Self(name.unwrap_or_default().into())
+    }
+
+    /// Whether nobody knows who it is.
+    pub fn is_anonymous(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The name, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        (!self.is_anonymous()).then_some(&*self.0)
+    }
+}
 
 /// Opens and finds sessions. Clones are handles to the same.
 #[derive(Clone, Debug)]
@@ -28,13 +57,30 @@ pub struct SessionRouter {
     max_sessions: usize,
     open: Arc<Mutex<HashMap<SessionId, Entry>>>,
     next_holder: Arc<AtomicU64>,
+    quotas: SessionQuotaManager,
+    requests: RequestLog,
+    health: Arc<RwLock<HealthConfig>>,
 }
 
 #[derive(Debug)]
 struct Entry {
     owner: Owner,
+    holder: HolderId,
     /// Weak: a session ends when its socket drops the sender, not when it is forgotten here.
-    commands: mpsc::WeakSender<SessionCommand>,
+    commands: metered::WeakSender<SessionCommand>,
+    gauge: Arc<SessionGauge>,
+    /// To tell its client why, if the session itself cannot.
+    outbox: Outbox,
+    /// `None` for the instant before its task runs.
+    task: Option<AbortHandle>,
+}
+
+/// An open session as it is watched.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) id: SessionId,
+    pub(super) gauge: Arc<SessionGauge>,
+    pub(super) commands: metered::WeakSender<SessionCommand>,
 }
 
 /// A session that was opened, for the two halves of its socket.
@@ -43,9 +89,11 @@ pub struct OpenSession {
     /// Its id.
     pub id: SessionId,
     /// Where the reader sends; the session ends when it is dropped.
-    pub commands: mpsc::Sender<SessionCommand>,
+    pub commands: metered::Sender<SessionCommand>,
     /// What the writer sends on. It ends without [`SessionEvent::Closing`] if the session's task panicked.
-    pub events: mpsc::Receiver<SessionEvent>,
+    pub events: metered::Receiver<SessionEvent>,
+    /// Where the socket says that its client lives.
+    pub gauge: Arc<SessionGauge>,
     /// The session's task.
     pub task: JoinHandle<CloseReason>,
 }
@@ -59,6 +107,9 @@ pub enum OpenError {
         /// `server.max_sessions`.
         limit: usize,
     },
+    /// The user's places are taken.
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
     /// The server stops.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -75,7 +126,24 @@ pub struct NotFound;
 impl SessionRouter {
     /// A router without sessions.
     pub fn new(factory: SessionComponentFactory, max_sessions: usize) -> Self {
-        Self { factory, max_sessions, open: Arc::default(), next_holder: Arc::default() }
+        let config = Arc::clone(&factory.config);
+        Self {
+            factory,
+            max_sessions,
+            open: Arc::default(),
+            next_holder: Arc::default(),
+            quotas: SessionQuotaManager::new(QuotaLimits::of(&config)),
+            requests: RequestLog::new(ServerClock::start(), config.records.clone()),
+            health: Arc::new(RwLock::new(config.health.clone())),
+        }
+    }
+
+    /// Takes over the limits of `config` that may change at run time: those of sessions and users (the durations
+    /// of sessions that are open aside), how many requests are remembered, and what counts as unhealthy.
+    pub fn reconfigure(&self, config: &SessionConfig) {
+        self.quotas.reconfigure(QuotaLimits::of(config));
+        self.requests.reconfigure(config.records.clone());
+        *self.health.write().unwrap_or_else(PoisonError::into_inner) = config.health.clone();
     }
 
     /// Opens a session and starts its task.
@@ -84,27 +152,108 @@ impl SessionRouter {
         if shutdown.is_cancelled() {
             return Err(OpenError::ShuttingDown);
         }
-        let (id, holder) = (SessionId::random(), self.next_holder.fetch_add(1, Ordering::Relaxed));
-        let spec = SessionSpec { id: id.clone(), holder: HolderId(holder), settings };
+        let (id, holder) = (SessionId::random(), HolderId(self.next_holder.fetch_add(1, Ordering::Relaxed)));
+        let spec = SessionSpec { id: id.clone(), holder, settings };
+        let quota = self.quotas.open(holder, owner)?;
         let (components, events) = self.factory.build(&spec)?;
-        let (commands, inbox) = mpsc::channel(COMMANDS_CAPACITY);
-        let place = self.register(&id, owner, &commands)?;
-        let actor = SessionActor::new(&spec, components, Arc::clone(&self.factory.config));
+        let (commands, inbox) = metered::channel(COMMANDS_CAPACITY);
+        let (waiting_in, waiting_out) = (commands.meter().clone(), components.outbox.meter().clone());
+        let gauge = Arc::new(SessionGauge::new(self.requests.clock(), waiting_in, waiting_out));
+        let place = self.register(
+            &id,
+            Entry {
+                owner: owner.clone(),
+                holder,
+                commands: commands.downgrade(),
+                gauge: Arc::clone(&gauge),
+                outbox: components.outbox.clone(),
+                task: None,
+            },
+        )?;
+        let requests = self.requests.session(&id, owner, &gauge);
+        let stuck_s = self.health_config().stuck_s;
+        let shares = Shares { quota, gauge: Arc::clone(&gauge), requests, stuck_s };
+        let actor = SessionActor::new(&spec, components, Arc::clone(&self.factory.config), shares);
         let task = self.factory.runtime.spawn("session", async move {
             let place = place; // left when the task ends, by a panic too
             let reason = actor.run(inbox, shutdown).await;
             tracing::info!(session = %place.id, ?reason, "session closed");
             reason
         });
+        if let Some(entry) = self.lock().get_mut(&id) {
+            entry.task = Some(task.abort_handle());
+        }
         tracing::info!(session = %id, "session opened");
-        Ok(OpenSession { id, commands, events, task })
+        Ok(OpenSession { id, commands, events, gauge, task })
     }
 
     /// Where to send commands for a session of this owner.
-    pub fn route(&self, id: &SessionId, owner: &Owner) -> Result<mpsc::Sender<SessionCommand>, NotFound> {
+    pub fn route(&self, id: &SessionId, owner: &Owner) -> Result<metered::Sender<SessionCommand>, NotFound> {
         let open = self.lock();
         let entry = open.get(id).filter(|entry| entry.owner == *owner).ok_or(NotFound)?;
         entry.commands.upgrade().ok_or(NotFound)
+    }
+
+    /// Who uses how much.
+    pub fn quotas(&self) -> &SessionQuotaManager {
+        &self.quotas
+    }
+
+    /// The requests of all sessions.
+    pub fn requests(&self) -> &RequestLog {
+        &self.requests
+    }
+
+    /// Open sessions of owners that `may_see` takes, oldest first.
+    pub fn reports(&self, may_see: impl Fn(&Owner) -> bool) -> Vec<SessionReport> {
+        let clock = self.requests.clock();
+        let open = self.lock();
+        let seen = open.iter().filter(|(_, entry)| may_see(&entry.owner));
+        let mut reports: Vec<_> =
+            seen.map(|(id, entry)| SessionReport::new(id, &entry.owner, &entry.gauge, clock)).collect();
+        reports.sort_by_key(|report| report.opened_at_ms);
+        reports
+    }
+
+    /// What counts as unhealthy now.
+    pub fn health_config(&self) -> HealthConfig {
+        self.health.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All open sessions.
+    pub(super) fn watched(&self) -> Vec<Watched> {
+        let watched = |(id, entry): (&SessionId, &Entry)| Watched {
+            id: id.clone(),
+            gauge: Arc::clone(&entry.gauge),
+            commands: entry.commands.clone(),
+        };
+        self.lock().iter().map(watched).collect()
+    }
+
+    /// Takes down a session that does not end by itself: its place and its quota are free at once, its client is
+    /// told, its task is aborted (a task that never yields ends no sooner).
+    pub(super) fn evict(&self, id: &SessionId, reason: CloseReason) {
+        let removed = {
+            let mut open = self.lock();
+            let removed = open.remove(id);
+            report(open.len());
+            removed
+        };
+        let Some(entry) = removed else { return };
+        self.quotas.forget(entry.holder);
+        let error = match reason {
+            CloseReason::Silent => EndError::Silent,
+            CloseReason::OutOfMemory => EndError::OutOfMemory {
+                limit: self.quotas.limits().session.max_memory_bytes,
+                used: entry.gauge.memory().total(),
+            },
+            _ => EndError::Unhealthy { limit_s: self.health_config().stuck_s },
+        };
+        entry.outbox.send(SessionEvent::Error { error: error.into(), client_event_id: None });
+        entry.outbox.send(SessionEvent::Closing(reason));
+        if let Some(task) = entry.task {
+            task.abort();
+        }
     }
 
     /// How many sessions are open.
@@ -117,17 +266,12 @@ impl SessionRouter {
         self.len() == 0
     }
 
-    fn register(
-        &self,
-        id: &SessionId,
-        owner: &Owner,
-        commands: &mpsc::Sender<SessionCommand>,
-    ) -> Result<Place, OpenError> {
+    fn register(&self, id: &SessionId, entry: Entry) -> Result<Place, OpenError> {
         let mut open = self.lock();
         if open.len() >= self.max_sessions {
             return Err(OpenError::Full { limit: self.max_sessions });
         }
-        open.insert(id.clone(), Entry { owner: owner.clone(), commands: commands.downgrade() });
+        open.insert(id.clone(), entry);
         report(open.len());
         Ok(Place { id: id.clone(), router: self.clone() })
     }
