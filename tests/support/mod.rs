@@ -9,6 +9,7 @@ use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt, ScriptedTts, Scripte
 use antiphon::engine::llm::{LlmEngine, ToolChoice};
 use antiphon::engine::stt::SttEngine;
 use antiphon::engine::tts::TtsEngine;
+use antiphon::engine::vad::VadEngine;
 use antiphon::pool::{
     DegradationSignal, Instance, PoolsConfig, ResourcePool, ResourcePoolManager, Scheduler,
 };
@@ -42,6 +43,19 @@ impl Stage {
     }
 
     pub(crate) fn with_config(stt: ScriptedStt, llm: ScriptedLlm, config: SessionConfig) -> Self {
+        Self::build((stt, llm), loudness(), config)
+    }
+
+    /// With another voice activity; the other engines echo.
+    pub(crate) fn with_vad(vad: Arc<dyn VadEngine>, config: SessionConfig) -> Self {
+        Self::build((ScriptedStt::saying(1, "Hello."), ScriptedLlm::echoing()), vad, config)
+    }
+
+    fn build(
+        (stt, llm): (ScriptedStt, ScriptedLlm),
+        vad: Arc<dyn VadEngine>,
+        config: SessionConfig,
+    ) -> Self {
         let (stt, llm, tts) = (Arc::new(stt), Arc::new(llm), Arc::new(ScriptedTts::humming(5)));
         let scheduler = Scheduler::new(&pools_config());
         let pools = ResourcePoolManager {
@@ -51,7 +65,7 @@ impl Stage {
             scheduler,
             degradation: DegradationSignal::default(),
         };
-        let (runtime, router) = router(&pools, config);
+        let (runtime, router) = router_with(&pools, vad, config);
         Self { stt, llm, tts, runtime, router, pools }
     }
 
@@ -64,14 +78,32 @@ impl Stage {
         change(&mut settings);
         Client::open(&self.router, settings)
     }
+
+    /// A session of this API key.
+    pub(crate) fn open_as(&self, name: &str) -> Client {
+        let session = self.router.open(&Owner(name.into()), settings()).expect("there is room");
+        Client { session, seen: Vec::new() }
+    }
 }
 
 /// Sessions on these pools.
 pub(crate) fn router(pools: &ResourcePoolManager, config: SessionConfig) -> (Runtime, SessionRouter) {
+    router_with(pools, loudness(), config)
+}
+
+fn loudness() -> Arc<dyn VadEngine> {
+    Arc::new(ScriptedVad::new(&ScriptedVadConfig::default()))
+}
+
+fn router_with(
+    pools: &ResourcePoolManager,
+    vad: Arc<dyn VadEngine>,
+    config: SessionConfig,
+) -> (Runtime, SessionRouter) {
     let runtime = Runtime::new();
     let factory = SessionComponentFactory {
         pools: pools.clone(),
-        vad: Arc::new(ScriptedVad::new(&ScriptedVadConfig::default())),
+        vad,
         runtime: runtime.clone(),
         config: Arc::new(config),
         max_wait: Duration::from_secs(5),
@@ -115,7 +147,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn open(router: &SessionRouter, settings: SessionSettings) -> Self {
-        let session = router.open(&Owner("test".into()), settings).expect("there is room");
+        let session = router.open(&Owner::anonymous(), settings).expect("there is room");
         Self { session, seen: Vec::new() }
     }
 
