@@ -40,7 +40,8 @@ const WHOLE: [Phase; 6] = [
 
 #[tokio::test(start_paused = true)]
 async fn a_spoken_turn_leaves_a_transcription_and_a_response() {
-    let stage = Stage::new(ScriptedStt::saying(40, "My name is Anna."), ScriptedLlm::saying(30, "Hello, Anna."));
+    let stage =
+        Stage::new(ScriptedStt::saying(40, "My name is Anna."), ScriptedLlm::saying(30, "Hello, Anna."));
     let mut client = stage.open_as("anna");
     client.say(800).await;
     let done = client.response_done().await;
@@ -232,7 +233,9 @@ impl VadDetector for Stuck {
     }
 
     fn predict(&mut self, frame: &[f32]) -> f32 {
-        while frame.iter().any(|sample| *sample > 0.2) && !self.released.load(std::sync::atomic::Ordering::Acquire) {
+        while frame.iter().any(|sample| *sample > 0.2)
+            && !self.released.load(std::sync::atomic::Ordering::Acquire)
+        {
             std::thread::yield_now();
         }
         0.0

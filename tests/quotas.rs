@@ -53,7 +53,9 @@ async fn responses_a_minute_are_counted_over_all_sessions_of_a_user() {
     answers(&mut two, "bb").await;
     two.send(respond()).await;
     let refused = quota_error(&mut two).await;
-    let QuotaError::UserResponsesPerMinute { limit: 2, retry_after_s } = refused else { panic!("{refused:?}") };
+    let QuotaError::UserResponsesPerMinute { limit: 2, retry_after_s } = refused else {
+        panic!("{refused:?}")
+    };
     assert!((1..=60).contains(&retry_after_s));
     let message = refused.to_string();
     assert!(message.contains("session.per_user.max_responses_per_minute"), "{message}");
@@ -95,7 +97,8 @@ async fn a_refused_answer_loses_nothing_of_what_was_said() {
         .await;
     assert!(matches!(quota_error(&mut client).await, QuotaError::UserResponsesPerMinute { .. }));
     client.send(Action::RetrieveItem(item)).await;
-    let kept = client.until(|event| matches!(event, SessionEvent::ItemRetrieved(_)).then(|| event.clone())).await;
+    let kept =
+        client.until(|event| matches!(event, SessionEvent::ItemRetrieved(_)).then(|| event.clone())).await;
     assert!(format!("{kept:?}").contains("Good morning."), "{kept:?}");
     tokio::time::sleep(Duration::from_secs(60)).await;
     client.send(respond()).await;
@@ -112,7 +115,9 @@ async fn requests_a_minute_are_a_sessions_own_and_a_refused_commit_keeps_its_aud
     for _ in 0..2 {
         client.sound(true, 200).await;
         client.send(Action::CommitAudio).await;
-        client.until(|event| matches!(event, SessionEvent::TranscriptionCompleted { .. }).then_some(())).await;
+        client
+            .until(|event| matches!(event, SessionEvent::TranscriptionCompleted { .. }).then_some(()))
+            .await;
     }
     client.sound(true, 500).await;
     client.send(Action::CommitAudio).await;

@@ -51,11 +51,7 @@ impl Stage {
         Self::build((ScriptedStt::saying(1, "Hello."), ScriptedLlm::echoing()), vad, config)
     }
 
-    fn build(
-        (stt, llm): (ScriptedStt, ScriptedLlm),
-        vad: Arc<dyn VadEngine>,
-        config: SessionConfig,
-    ) -> Self {
+    fn build((stt, llm): (ScriptedStt, ScriptedLlm), vad: Arc<dyn VadEngine>, config: SessionConfig) -> Self {
         let (stt, llm, tts) = (Arc::new(stt), Arc::new(llm), Arc::new(ScriptedTts::humming(5)));
         let scheduler = Scheduler::new(&pools_config());
         let pools = ResourcePoolManager {

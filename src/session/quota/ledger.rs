@@ -243,10 +243,8 @@ mod tests {
                 let owner = if session % 2 == 0 { key("anna") } else { Owner::anonymous() };
                 let open = held.contains_key(&session);
                 match step {
-                    0 if !open => {
-                        if ledger.open(session, &owner, &limits, now).is_ok() {
-                            held.insert(session, 0);
-                        }
+                    0 if !open && ledger.open(session, &owner, &limits, now).is_ok() => {
+                        held.insert(session, 0);
                     }
                     1 | 2 if open => {
                         ledger.begin(session, Charge::Response, &limits, now);
