@@ -205,15 +205,20 @@ fn tight(limit: u64) -> SessionConfig {
 async fn memory_is_trimmed_first() {
     let stage = Stage::with_config(ScriptedStt::saying(1, ""), ScriptedLlm::echoing(), tight(300_000));
     let mut client = stage.open();
-    for number in 0..20 {
-        client.write(&"x".repeat(40_000 + number)).await;
-        client.until(|event| matches!(event, SessionEvent::ItemDone { .. }).then_some(())).await;
+    let mut items = Vec::new();
+    for _ in 0..20 {
+        client.write(&"x".repeat(40_000)).await;
+        let added = client.until(|event| match event {
+            SessionEvent::ItemDone { item, .. } => Some(item.id.clone()),
+            _ => None,
+        });
+        items.push(added.await);
     }
     let report = stage.router.reports(|_| true).remove(0);
     assert!((100_000..=300_000).contains(&report.bytes), "{report:?}");
-    client.send(Action::RetrieveItem("item_40000".into())).await;
+    client.send(Action::RetrieveItem(items[0].clone())).await;
     assert!(matches!(client.until(error).await, SessionError::UnknownItem { .. }), "the oldest is gone");
-    client.send(Action::RetrieveItem("item_40019".into())).await;
+    client.send(Action::RetrieveItem(items[19].clone())).await;
     client.until(|event| matches!(event, SessionEvent::ItemRetrieved(_)).then_some(())).await;
     assert!(client.seen.iter().filter_map(error).all(|error| !matches!(error, SessionError::Quota(_))));
 }
