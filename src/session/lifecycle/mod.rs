@@ -23,6 +23,10 @@ impl Outcome {
     pub fn of_error(error: &SessionError) -> Self {
         match error {
             SessionError::Overloaded(LeaseError::TimedOut { .. }) => Self::Timeout { code: "overloaded" },
+            SessionError::Overloaded(LeaseError::Superseded { .. }) => Self::Cancelled,
+            SessionError::Overloaded(LeaseError::Unhealthy { .. }) => {
+                Self::Error { code: "engines_unhealthy" }
+            }
             SessionError::Overloaded(_) => Self::Error { code: "overloaded" },
             SessionError::Engine(EngineError::TimedOut { .. }) => Self::Timeout { code: "engine_timeout" },
             SessionError::Engine(EngineError::Cancelled) | SessionError::RequestCancelled => Self::Cancelled,
