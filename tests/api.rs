@@ -65,7 +65,7 @@ async fn send(
     let mut stream = TcpStream::connect(server.address()).await.expect("connects");
     let key = key.map_or_else(String::new, |key| format!("Authorization: Bearer {key}\r\n"));
     let body = body.map_or_else(String::new, |body| body.to_string());
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{key}");
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{key}");
     let length = format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     stream.write_all((head + &length).as_bytes()).await.expect("writes");
     let mut answer = Vec::new();
@@ -147,9 +147,12 @@ fn quick() -> Vec<Step> {
 #[tokio::test]
 async fn status_tells_the_whole_server() {
     let server = start(config(quick())).await;
-    let (mut client, _) = Client::connect(&server, None).await;
+    let (mut client, id) = Client::connect(&server, None).await;
     client.respond().await;
     client.until("response.done").await;
+    let (_, body) = ask(&server, "GET", &format!("/api/sessions/{id}"), None).await;
+    assert_eq!(body["requests"][0]["owner"], Value::Null, "without keys, this machine sees all: {body}");
+    assert_eq!(body["requests"][0]["status"], "COMPLETED", "{body}");
     let (status, body) = ask(&server, "GET", "/api/status", None).await;
     assert_eq!(status, 200);
     assert_eq!((&body["version"], &body["ready"]), (&json!(env!("CARGO_PKG_VERSION")), &json!(true)));

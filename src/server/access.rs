@@ -1,7 +1,7 @@
 //! Who may come in and see what: API keys and their roles, the origin of a web page, and the error shape of
 //! refusals.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -33,7 +33,8 @@ impl Viewer {
 }
 
 /// Who asks at `/api`: an administrator is a key of that role and, on a server without keys, everybody on its own
-/// machine.
+/// machine. There the host must be this machine's too, so that no page can come in under a name of its own that
+/// leads here (DNS rebinding).
 pub(super) fn viewer(
     headers: &HeaderMap,
     config: &ServerConfig,
@@ -44,7 +45,8 @@ pub(super) fn viewer(
         return Err(Box::new(api_error(StatusCode::FORBIDDEN, "origin_not_allowed", message)));
     }
     let Some(key) = known_key(headers, config)? else {
-        return Ok(Viewer { owner: Owner::anonymous(), admin: peer.ip().to_canonical().is_loopback() });
+        let admin = peer.ip().to_canonical().is_loopback() && is_local_host(headers);
+        return Ok(Viewer { owner: Owner::anonymous(), admin });
     };
     Ok(Viewer { owner: Owner(key.name.as_str().into()), admin: key.role == KeyRole::Admin })
 }
@@ -75,6 +77,13 @@ fn known_key<'a>(
             refuse("The API key is not known here. Ask the operator, who lists keys in server.auth.keys.")
         }
     }
+}
+
+/// Whether the request names this machine by address or as `localhost`.
+fn is_local_host(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
+    let name = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(name, _)| name);
+    name == "localhost" || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -148,12 +157,19 @@ mod tests {
 
     #[test]
     fn without_keys_only_this_machine_is_administrator() {
-        for (peer, admin) in
-            [("127.0.0.1:5", true), ("[::1]:5", true), ("[::ffff:127.0.0.1]:5", true), ("10.0.0.7:5", false)]
-        {
+        for (peer, host, admin) in [
+            ("127.0.0.1:5", "localhost:8700", true),
+            ("127.0.0.1:5", "127.0.0.1:8700", true),
+            ("[::1]:5", "[::1]:8700", true),
+            ("[::ffff:127.0.0.1]:5", "localhost", true),
+            ("10.0.0.7:5", "localhost:8700", false),
+            ("127.0.0.1:5", "evil.example:8700", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
             let peer = peer.parse().expect("an address");
-            let viewer = viewer(&HeaderMap::new(), &ServerConfig::default(), peer).expect("no key is needed");
-            assert_eq!(viewer.may_see(&Owner::anonymous()), admin, "{peer}");
+            let viewer = viewer(&headers, &ServerConfig::default(), peer).expect("no key is needed");
+            assert_eq!(viewer.may_see(&Owner::anonymous()), admin, "{peer} {host}");
         }
         let (anna, ben) = (Owner("anna".into()), Owner("ben".into()));
         let user = Viewer { owner: anna.clone(), admin: false };
