@@ -12,6 +12,7 @@ use antiphon::session::event::{CloseReason, ResponseEvent, ResponseStatus};
 use antiphon::session::health::SessionHealth;
 use antiphon::session::lifecycle::{Phase, RequestKind, RequestView, Stage as EngineStage};
 use antiphon::session::{Action, SessionConfig, SessionError, SessionEvent};
+use antiphon::telemetry::Metrics;
 use support::{Client, Stage};
 use tokio::time::timeout;
 
@@ -199,6 +200,7 @@ async fn rings_stay_bounded_and_outlive_their_session() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_socket_ends_its_session_alone() {
+    let metrics = Metrics::install().expect("one recorder a process");
     let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::echoing());
     let (mut silent, mut alive) = (stage.open(), stage.open());
     let health = SessionHealth::new(stage.router.clone());
@@ -219,6 +221,15 @@ async fn a_silent_socket_ends_its_session_alone() {
     alive.write("Hi").await;
     alive.send(respond()).await;
     assert_eq!(alive.response_done().await.status, ResponseStatus::Completed);
+    let text = metrics.render();
+    for line in [
+        r#"antiphon_sessions_unhealthy_total{reason="silent"} 1"#,
+        r#"antiphon_requests_total{kind="response",outcome="completed"}"#,
+        r#"antiphon_session_memory_bytes{of="largest"}"#,
+        r#"antiphon_request_seconds_count{kind="response",stage="queue_llm"}"#,
+    ] {
+        assert!(text.contains(line), "{line} is missing from:\n{text}");
+    }
     stage.runtime.shutdown_token().cancel();
     watch.await.expect("it ends with the server");
 }

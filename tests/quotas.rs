@@ -12,6 +12,7 @@ use antiphon::session::quota::QuotaError;
 use antiphon::session::router::{OpenError, Owner};
 use antiphon::session::settings::Modality;
 use antiphon::session::{Action, SessionConfig, SessionError, SessionEvent};
+use antiphon::telemetry::Metrics;
 use support::{Client, Stage, settings, spoken_text};
 
 fn respond() -> Action {
@@ -47,6 +48,7 @@ async fn answers(client: &mut Client, text: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn responses_a_minute_are_counted_over_all_sessions_of_a_user() {
+    let metrics = Metrics::install().expect("one recorder a process");
     let stage = stage(|config| config.per_user.max_responses_per_minute = 2);
     let (mut one, mut two, mut other) = (stage.open_as("anna"), stage.open_as("anna"), stage.open_as("ben"));
     answers(&mut one, "a").await;
@@ -60,6 +62,8 @@ async fn responses_a_minute_are_counted_over_all_sessions_of_a_user() {
     let message = refused.to_string();
     assert!(message.contains("session.per_user.max_responses_per_minute"), "{message}");
     assert!(message.contains(&format!("{retry_after_s} s")), "{message}");
+    let counted = r#"antiphon_quota_refusals_total{limit="session.per_user.max_responses_per_minute"}"#;
+    assert!(metrics.render().contains(counted), "the refusal is counted");
     answers(&mut other, "ccc").await;
     tokio::time::sleep(Duration::from_secs(retry_after_s)).await;
     answers(&mut two, "dddd").await; // the promise holds
