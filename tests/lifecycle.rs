@@ -240,6 +240,15 @@ struct Stuck {
     released: Arc<std::sync::atomic::AtomicBool>,
 }
 
+/// Lets it go even if the test fails: its thread would keep the runtime from ending.
+struct Release(Stuck);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        self.0.released.store(true, std::sync::atomic::Ordering::Release);
+    }
+}
+
 impl VadEngine for Stuck {
     fn detector(&self) -> Box<dyn VadDetector> {
         Box::new(self.clone())
@@ -270,6 +279,7 @@ async fn a_stuck_session_is_taken_down_and_leaves_nothing_behind() {
     config.per_user.max_sessions = 2;
     let vad = Stuck { released: Arc::default() };
     let stage = Stage::with_vad(Arc::new(vad.clone()), config);
+    let release = Release(vad);
     let (mut stuck, alive) = (stage.open_as("anna"), stage.open_as("anna"));
     stuck.sound(true, 40).await;
     let health = SessionHealth::new(stage.router.clone());
@@ -285,7 +295,7 @@ async fn a_stuck_session_is_taken_down_and_leaves_nothing_behind() {
     let told = stuck.until(|event| matches!(event, SessionEvent::Error { .. }).then(|| event.clone())).await;
     assert!(format!("{told:?}").contains("Unhealthy"), "{told:?}");
     assert_eq!(stuck.next().await, SessionEvent::Closing(CloseReason::Unhealthy));
-    vad.released.store(true, std::sync::atomic::Ordering::Release);
+    drop(release);
     let ended = stuck.session.task.await.expect_err("it was aborted");
     assert!(ended.is_cancelled());
     drop(alive);
