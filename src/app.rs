@@ -30,6 +30,7 @@ use crate::pool::{ResourcePoolManager, Scheduler};
 use crate::runtime::{DrainTimeout, Runtime};
 use crate::server::{ServerState, router};
 use crate::session::admission::AdmissionLimits;
+use crate::session::health::SessionHealth;
 use crate::session::settings::{EchoSettings, Modality, SessionSettings, TurnDetection};
 use crate::session::{AdmissionGate, LiveConfig, LiveSettings};
 use crate::session::{SessionComponentFactory, SessionConfig, SessionRouter};
@@ -179,11 +180,12 @@ impl Server {
         state.set_ready();
         drop(runtime.spawn("metrics", fold_metrics(state.metrics.clone(), runtime.shutdown_token().clone())));
         let shutdown = runtime.shutdown_token().clone();
-        let service = router(state.clone());
+        let health = SessionHealth::new(state.sessions.clone());
+        drop(runtime.spawn("session health", health.run(shutdown.clone())));
+        let service = router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let listener = runtime.spawn("listener", async move {
             // Upgraded sockets are not waited for here; sessions are tasks of the runtime, which is drained.
-            let served = axum::serve(listener, service.into_make_service_with_connect_info::<SocketAddr>())
-                .with_graceful_shutdown(shutdown.cancelled_owned());
+            let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned());
             if let Err(error) = served.await {
                 tracing::error!(%error, "the listener failed");
             }

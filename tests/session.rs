@@ -519,7 +519,7 @@ async fn sessions_hear_their_own_words_alone() {
 #[tokio::test(start_paused = true)]
 async fn sessions_are_routed_to_their_owner_alone() {
     let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::echoing());
-    let client = stage.open();
+    let client = stage.open_as("test");
     let id = client.session.id.clone();
     let owner = antiphon::session::Owner("test".into());
     assert!(stage.router.route(&id, &owner).is_ok());

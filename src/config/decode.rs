@@ -5,7 +5,7 @@
 
 use serde::de::DeserializeOwned;
 
-use super::keys::{self, KEYS};
+use super::keys;
 use super::problem::{Problem, is_secret, nearest};
 use super::reader::{Error, Failure, read};
 use super::tree::{Node, Value};
@@ -106,7 +106,7 @@ fn one_of(word: &str, choices: &[&str]) -> String {
 /// one of `fields`.
 fn nearest_key(name: &str, fields: &[&str]) -> String {
     let same_name = |key: &&keys::Key| key.name.rsplit_once('.').is_some_and(|(_, last)| last == name);
-    match KEYS.iter().filter(|key| !key.name.contains('[')).find(same_name) {
+    match keys::all().filter(|key| !key.name.contains('[')).find(same_name) {
         Some(key) => format!("did you mean `{}`?", key.name),
         None => one_of(name, fields),
     }

@@ -5,12 +5,12 @@ use std::fmt::Write;
 use serde_json::Value as Json;
 
 use super::Config;
-use super::keys::{KEYS, Key};
+use super::keys::{self, Key};
 use super::validate::leaves;
 
 /// Every key that has a row.
 pub(super) fn known_keys() -> Vec<String> {
-    KEYS.iter().map(|key| key.name.to_owned()).collect()
+    keys::all().map(|key| key.name.to_owned()).collect()
 }
 
 /// See [`Config::example_toml`].
@@ -23,7 +23,7 @@ pub(super) fn example_toml() -> String {
     );
     let defaults = leaves(&Config::default());
     let mut open = "";
-    for key in KEYS {
+    for key in keys::all() {
         let (section, name) = key.name.rsplit_once('.').unwrap_or(("", key.name));
         if section != open {
             text.push_str(&header(section));
@@ -40,7 +40,7 @@ pub(super) fn example_toml() -> String {
 /// Whether a section is set as a whole or not at all: an entry of a list, and what has a `kind`. In the example
 /// it stays a comment, header included.
 fn is_whole(section: &str) -> bool {
-    section.contains("[*]") || KEYS.iter().any(|key| key.name == format!("{section}.kind"))
+    section.contains("[*]") || keys::all().any(|key| key.name == format!("{section}.kind"))
 }
 
 fn header(section: &str) -> String {
@@ -56,7 +56,7 @@ pub(super) fn markdown() -> String {
     let defaults = leaves(&Config::default());
     let mut text =
         String::from("| key | default | allowed | a change acts | meaning |\n|---|---|---|---|---|\n");
-    for key in KEYS {
+    for key in keys::all() {
         let default = default_of(key, &defaults).map_or_else(|| "–".to_owned(), |value| format!("`{value}`"));
         // Writing to a String cannot fail.
         let (name, change) = (key.name, key.change.as_str());
@@ -80,9 +80,9 @@ mod tests {
     fn every_key_has_a_row_and_every_row_a_key() {
         let defaults = leaves(&Config::default());
         for (name, _) in &defaults {
-            assert!(KEYS.iter().any(|key| key.is_row_of(name)), "`{name}` has no row in config/keys.rs");
+            assert!(keys::all().any(|key| key.is_row_of(name)), "`{name}` has no row in config/keys.rs");
         }
-        for key in KEYS.iter().filter(|key| !key.name.contains("[*]")) {
+        for key in keys::all().filter(|key| !key.name.contains("[*]")) {
             assert!(
                 defaults.iter().any(|(name, _)| name == key.name),
                 "no struct has the key `{}`",

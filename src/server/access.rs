@@ -1,25 +1,68 @@
-//! Who may come in: API keys, the origin of a web page, and the error shape of refusals.
+//! Who may come in and see what: API keys and their roles, the origin of a web page, and the error shape of
+//! refusals.
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::Json;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::config::{KeyConfig, KeyRole, ServerConfig};
+use super::convert;
 use crate::session::Owner;
+use crate::session::quota::QuotaError;
 
-/// Whose the sessions of a server without keys are: it serves this machine alone.
-const LOCAL_OWNER: &str = "local";
 /// How browsers, which cannot set headers, carry a key: as a subprotocol with this prefix.
 const KEY_SUBPROTOCOL: &str = "openai-insecure-api-key.";
 
+/// Who asks for what others did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Viewer {
+    owner: Owner,
+    admin: bool,
+}
+
+impl Viewer {
+    /// Whether what belongs to `owner` is for this viewer. Nobody can tell one anonymous user from another, so
+    /// that only an administrator sees what is theirs.
+    pub(super) fn may_see(&self, owner: &Owner) -> bool {
+        self.admin || (*owner == self.owner && !owner.is_anonymous())
+    }
+}
+
+/// Who asks at `/api`: an administrator is a key of that role and, on a server without keys, everybody on its own
+/// machine. There the host must be this machine's too, so that no page can come in under a name of its own that
+/// leads here (DNS rebinding).
+pub(super) fn viewer(
+    headers: &HeaderMap,
+    config: &ServerConfig,
+    peer: SocketAddr,
+) -> Result<Viewer, Box<Response>> {
+    if !origin_allowed(headers, config) {
+        let message = "Pages of this origin may not ask. Add it to server.allowed_origins.";
+        return Err(Box::new(api_error(StatusCode::FORBIDDEN, "origin_not_allowed", message)));
+    }
+    let Some(key) = known_key(headers, config)? else {
+        let admin = peer.ip().to_canonical().is_loopback() && is_local_host(headers);
+        return Ok(Viewer { owner: Owner::anonymous(), admin });
+    };
+    Ok(Viewer { owner: Owner(key.name.as_str().into()), admin: key.role == KeyRole::Admin })
+}
+
 /// Who asks, by the API key; a refusal says how to send one.
 pub(super) fn authenticate(headers: &HeaderMap, config: &ServerConfig) -> Result<Owner, Box<Response>> {
+    Ok(known_key(headers, config)?.map_or_else(Owner::anonymous, |key| Owner(key.name.as_str().into())))
+}
+
+/// The key that was sent; `None` on a server without keys.
+fn known_key<'a>(
+    headers: &HeaderMap,
+    config: &'a ServerConfig,
+) -> Result<Option<&'a KeyConfig>, Box<Response>> {
     if config.auth.keys.is_empty() {
-        return Ok(Owner(LOCAL_OWNER.into()));
+        return Ok(None);
     }
     let refuse =
         |message: &str| Err(Box::new(api_error(StatusCode::UNAUTHORIZED, "invalid_api_key", message)));
@@ -29,7 +72,7 @@ pub(super) fn authenticate(headers: &HeaderMap, config: &ServerConfig) -> Result
     let hash = Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     // The hashes are compared, not the keys, so that the time it takes tells nothing of a key.
     match config.auth.keys.iter().find(|known| known.sha256.eq_ignore_ascii_case(&hash)) {
-        Some(known) => Ok(Owner(known.name.as_str().into())),
+        Some(known) => Ok(Some(known)),
         None => {
             refuse("The API key is not known here. Ask the operator, who lists keys in server.auth.keys.")
         }
@@ -93,15 +136,25 @@ pub(super) fn origin_allowed(headers: &HeaderMap, config: &ServerConfig) -> bool
 
 /// An error in the shape of OpenAI's HTTP APIs.
 pub(super) fn api_error(status: StatusCode, code: &str, message: &str) -> Response {
-    let kind = if status.is_server_error() { "server_error" } else { "invalid_request_error" };
+    let kind = match status {
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        status if status.is_server_error() => "server_error",
+        _ => "invalid_request_error",
+    };
     let body = json!({"error": {"type": kind, "code": code, "message": message, "param": null}});
     (status, Json(body)).into_response()
 }
 
+/// 429 with `Retry-After`.
+pub(super) fn over_quota(error: &QuotaError) -> Response {
+    let code = convert::quota_code(error);
+    let mut response = api_error(StatusCode::TOO_MANY_REQUESTS, code.as_str(), &error.to_string());
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(error.retry_after_s()));
+    response
+}
+
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
     use crate::server::config::AuthConfig;
 
@@ -155,6 +208,27 @@ mod tests {
             let found = authenticate_admin(&headers, peer, config).err();
             assert_eq!(found.map(|response| response.status().as_u16()), status, "{peer} {host} {key}");
         }
+    }
+
+    #[test]
+    fn without_keys_only_this_machine_is_administrator() {
+        for (peer, host, admin) in [
+            ("127.0.0.1:5", "localhost:8700", true),
+            ("127.0.0.1:5", "127.0.0.1:8700", true),
+            ("[::1]:5", "[::1]:8700", true),
+            ("[::ffff:127.0.0.1]:5", "localhost", true),
+            ("10.0.0.7:5", "localhost:8700", false),
+            ("127.0.0.1:5", "evil.example:8700", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            let peer = peer.parse().expect("an address");
+            let viewer = viewer(&headers, &ServerConfig::default(), peer).expect("no key is needed");
+            assert_eq!(viewer.may_see(&Owner::anonymous()), admin, "{peer} {host}");
+        }
+        let (anna, ben) = (Owner("anna".into()), Owner("ben".into()));
+        let user = Viewer { owner: anna.clone(), admin: false };
+        assert_eq!((user.may_see(&anna), user.may_see(&ben)), (true, false));
     }
 
     #[test]

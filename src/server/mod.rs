@@ -1,7 +1,7 @@
 //! L4: the edge: HTTP, WebSocket, pages; maps the wire to session commands and back.
 //!
 //! Nothing here decides what a session does. Read [`mod@router`] for the routes, then `realtime` for a session's
-//! socket, then `convert` for what its frames mean.
+//! socket, then `convert` for what its frames mean, then `api` for what operators ask.
 
 mod access;
 pub mod api;

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::access::{api_error, authenticate, origin_allowed};
+use super::access::{api_error, authenticate, origin_allowed, over_quota};
 use super::router::ServerState;
 use super::socket::{self, Socket};
 use super::waiting::{self, WaitOptions};
@@ -156,6 +156,7 @@ fn refused(error: &OpenError) -> Response {
     tracing::info!(%error, "refused a session");
     match error {
         OpenError::ShuttingDown => unavailable(&error.to_string(), RETRY_AFTER),
+        OpenError::Quota(error) => over_quota(error),
         OpenError::Build(error) => {
             api_error(StatusCode::INTERNAL_SERVER_ERROR, "server_error", &error.to_string())
         }

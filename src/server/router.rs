@@ -10,7 +10,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::api::config::{self as config_api, ConfigControl};
 use super::config::ServerConfig;
-use super::{health, pages, realtime, speech};
+use super::{api, health, pages, realtime, speech};
 use crate::pool::ResourcePoolManager;
 use crate::runtime::Runtime;
 use crate::session::settings::SessionSettings;
@@ -99,6 +99,7 @@ pub fn router(state: ServerState) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
+        .merge(api::routes())
         .route("/", get(pages::index))
         .route("/assets/{*path}", get(pages::asset))
         .fallback(pages::not_found)

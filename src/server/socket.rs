@@ -7,13 +7,15 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::convert;
 use super::router::ServerState;
 use crate::protocol::{ErrorCode, ServerEvent, ServerMessage};
+use crate::session::event::CloseReason;
+use crate::session::health::SessionGauge;
+use crate::session::metered;
 use crate::session::router::OpenSession;
 use crate::session::{Action, SessionCommand, SessionError, SessionEvent};
 use crate::telemetry::metrics as names;
@@ -47,6 +49,7 @@ pub(super) async fn serve(socket: Socket, session: OpenSession, state: ServerSta
         stream,
         backlog,
         commands: session.commands,
+        gauge: session.gauge,
         max_frame_bytes: state.config.max_frame_bytes,
         silence: ping * MISSED_PINGS,
         gone: gone.clone(),
@@ -57,6 +60,11 @@ pub(super) async fn serve(socket: Socket, session: OpenSession, state: ServerSta
     match session.task.await {
         Ok(reason) => {
             metrics::counter!(names::SESSIONS_TOTAL, "outcome" => outcome(reason)).increment(1);
+        }
+        // Counted and logged by whoever took it down.
+        Err(error) if error.is_cancelled() => {
+            metrics::counter!(names::SESSIONS_TOTAL, "outcome" => outcome(CloseReason::Unhealthy))
+                .increment(1);
         }
         Err(error) => {
             metrics::counter!(names::SESSIONS_TOTAL, "outcome" => "panicked").increment(1);
@@ -75,14 +83,16 @@ pub(super) async fn serve(socket: Socket, session: OpenSession, state: ServerSta
     }
 }
 
-fn outcome(reason: crate::session::event::CloseReason) -> &'static str {
-    use crate::session::event::CloseReason;
+fn outcome(reason: CloseReason) -> &'static str {
     match reason {
         CloseReason::ClientGone => "client_gone",
         CloseReason::Shutdown => "shutdown",
         CloseReason::Idle => "idle",
         CloseReason::Expired => "expired",
         CloseReason::SlowClient => "slow_client",
+        CloseReason::OutOfMemory => "out_of_memory",
+        CloseReason::Silent => "silent",
+        CloseReason::Unhealthy => "unhealthy",
     }
 }
 
@@ -91,7 +101,8 @@ struct Reader {
     stream: SplitStream<WebSocket>,
     /// What was read while the client waited for its place.
     backlog: VecDeque<Message>,
-    commands: mpsc::Sender<SessionCommand>,
+    commands: metered::Sender<SessionCommand>,
+    gauge: std::sync::Arc<SessionGauge>,
     max_frame_bytes: usize,
     silence: Duration,
     gone: CancellationToken,
@@ -105,6 +116,9 @@ impl Reader {
                 () = self.gone.cancelled() => return,
                 frame = timeout_at(Instant::now() + self.silence, next(&mut self.backlog, &mut self.stream)) => frame,
             };
+            if matches!(frame, Ok(Some(Ok(_)))) {
+                self.gauge.heard(Instant::now());
+            }
             let command = match frame {
                 Ok(Some(Ok(Message::Text(text)))) => self.text(text.as_str()),
                 Ok(Some(Ok(Message::Binary(bytes)))) => Some(binary(bytes.len())),
@@ -116,8 +130,7 @@ impl Reader {
                 }
                 Err(_) => {
                     tracing::debug!("the client has gone silent");
-                    self.gone.cancel();
-                    return;
+                    return self.end_silent().await;
                 }
             };
             if let Some(command) = command
@@ -125,6 +138,15 @@ impl Reader {
             {
                 return;
             }
+        }
+    }
+
+    /// The session tells the client why, in case that it reads after all; one that cannot hear it is let go.
+    async fn end_silent(&self) {
+        let command = SessionCommand { client_event_id: None, action: Action::End(CloseReason::Silent) };
+        let told = tokio::time::timeout(CLOSE_GRACE, self.commands.send(command)).await;
+        if !matches!(told, Ok(Ok(()))) {
+            self.gone.cancel();
         }
     }
 
@@ -168,7 +190,7 @@ fn reject(code: &str, message: String) -> SessionCommand {
 /// Events out.
 struct Writer {
     sink: SplitSink<WebSocket, Message>,
-    events: mpsc::Receiver<SessionEvent>,
+    events: metered::Receiver<SessionEvent>,
     ping: Duration,
     gone: CancellationToken,
 }

@@ -10,13 +10,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::access::{api_error, authenticate};
+use super::access::{api_error, authenticate, over_quota};
 use super::router::ServerState;
 use crate::audio::wav::encode_wav;
 use crate::audio::{AudioFormat, Resampler};
-use crate::engine::EngineError;
 use crate::engine::tts::{TtsEvent, TtsRequest};
-use crate::pool::{CallError, HolderId, LeaseRequest, WorkClass};
+use crate::pool::{HolderId, LeaseRequest, WorkClass};
+use crate::session::SessionError;
+use crate::session::lifecycle::{Outcome, RequestTracker};
 
 /// Longest text, in characters: OpenAI's limit.
 const MAX_INPUT_CHARS: usize = 4_096;
@@ -57,9 +58,10 @@ pub(super) async fn speech(
     headers: HeaderMap,
     body: Result<Json<SpeechRequest>, JsonRejection>,
 ) -> Response {
-    if let Err(refusal) = authenticate(&headers, &state.config) {
-        return *refusal;
-    }
+    let owner = match authenticate(&headers, &state.config) {
+        Ok(owner) => owner,
+        Err(refusal) => return *refusal,
+    };
     let request = match body {
         Ok(Json(request)) => request,
         Err(error) => return api_error(StatusCode::BAD_REQUEST, "invalid_request", &error.body_text()),
@@ -67,11 +69,29 @@ pub(super) async fn speech(
     if let Some(message) = problem(&request) {
         return api_error(StatusCode::BAD_REQUEST, "invalid_value", &message);
     }
-    let format = request.response_format;
-    match synthesize(&state, request).await {
+    let _permit = match state.sessions.quotas().begin_outside(&owner) {
+        Ok(permit) => permit,
+        Err(error) => return over_quota(&error),
+    };
+    let (format, tracker) = (request.response_format, state.sessions.requests().track_speech(&owner));
+    let result = tokio::select! {
+        () = tracker.cancelled() => Err(SessionError::RequestCancelled),
+        result = synthesize(&state, request, &tracker) => result,
+    };
+    tracker.finish(&Outcome::of_result(&result));
+    match result {
         Ok(samples) => audio_response(format, &samples),
-        Err((status, message)) => api_error(status, "server_error", &message),
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &SessionError) -> Response {
+    let (status, code) = match error {
+        SessionError::Overloaded(_) => (StatusCode::SERVICE_UNAVAILABLE, "server_error"),
+        SessionError::RequestCancelled => (StatusCode::CONFLICT, "request_cancelled"),
+        _ => (StatusCode::BAD_GATEWAY, "server_error"),
+    };
+    api_error(status, code, &error.to_string())
 }
 
 fn problem(request: &SpeechRequest) -> Option<String> {
@@ -87,29 +107,33 @@ fn problem(request: &SpeechRequest) -> Option<String> {
     }
 }
 
-async fn synthesize(state: &ServerState, request: SpeechRequest) -> Result<Vec<i16>, (StatusCode, String)> {
+async fn synthesize(
+    state: &ServerState,
+    request: SpeechRequest,
+    tracker: &RequestTracker,
+) -> Result<Vec<i16>, SessionError> {
     let lease = LeaseRequest {
         holder: NO_SESSION,
         class: WorkClass::Background,
         deadline: Instant::now() + std::time::Duration::from_secs(30),
     };
     let request = TtsRequest { text: request.input, voice: request.voice, speed: request.speed };
-    let failed = |error: EngineError| (StatusCode::BAD_GATEWAY, error.to_string());
-    let mut stream = state.pools.tts.synthesize(lease, request).await.map_err(|error| match error {
-        CallError::Lease(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-        CallError::Engine(error) => failed(error),
-    })?;
+    tracker.queued();
+    let stream = state.pools.tts.synthesize(lease, request).await;
+    let mut stream = stream.inspect_err(|error| tracker.call_failed(error))?;
+    tracker.called(stream.called, stream.instance());
     let (mut samples, mut resampler) = (Vec::new(), None::<Resampler>);
     while let Some(event) = stream.next().await {
-        let TtsEvent::Audio(chunk) = event.map_err(failed)? else { continue };
+        let TtsEvent::Audio(chunk) = event? else { continue };
         if resampler.is_none() {
             let to = AudioFormat::Pcm16.sample_rate();
-            let made = Resampler::new(chunk.sample_rate, to);
-            resampler = Some(made.map_err(|error| (StatusCode::BAD_GATEWAY, error.to_string()))?);
+            resampler = Some(Resampler::new(chunk.sample_rate, to)?);
         }
         samples.extend(resampler.iter_mut().flat_map(|resampler| resampler.push(&chunk.samples)));
     }
     samples.extend(resampler.iter_mut().flat_map(Resampler::flush));
+    tracker.call_ended();
+    tracker.released();
     Ok(samples)
 }
 

@@ -11,6 +11,7 @@ use futures::{SinkExt, StreamExt};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::convert;
 use super::socket::{Socket, text_frame};
 use crate::protocol::{ErrorBody, ErrorCode, ErrorType, ServerEvent};
 use crate::session::admission::{Outcome, Permit, Position, Refusal, WaitStep, Waiting};
@@ -25,7 +26,8 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// that it is gone.
 const PING_AT_LEAST: Duration = Duration::from_secs(5);
 
-/// Close codes: come back later; the server stops; the session could not be made.
+/// Close codes: a limit of the user; come back later; the server stops; the session could not be made.
+const POLICY_VIOLATION: u16 = 1008;
 const TRY_AGAIN_LATER: u16 = 1013;
 const SERVICE_RESTART: u16 = 1012;
 const INTERNAL_ERROR: u16 = 1011;
@@ -75,6 +77,10 @@ pub(super) async fn fail(socket: &mut Socket, error: &crate::session::router::Op
     use crate::session::router::OpenError;
     match error {
         OpenError::ShuttingDown => close(socket, SERVICE_RESTART, "the server shuts down").await,
+        OpenError::Quota(error) => {
+            send_error(socket, convert::quota_code(error), &error.to_string()).await;
+            close(socket, POLICY_VIOLATION, "too many sessions of this user").await;
+        }
         OpenError::Build(error) => {
             send_error(socket, ErrorCode::SERVER_ERROR, &error.to_string()).await;
             close(socket, INTERNAL_ERROR, "no session could be made").await;

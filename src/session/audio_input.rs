@@ -117,9 +117,9 @@ impl AudioInputProcessor {
         self.voice = VoiceGate::default();
     }
 
-    /// Bytes of audio kept.
+    /// Bytes of audio kept; the allocation is at most twice that.
     pub fn bytes(&self) -> usize {
-        self.ring.bytes()
+        self.ring.len() * size_of::<i16>()
     }
 }
 

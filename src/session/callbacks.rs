@@ -1,12 +1,10 @@
 //! `TranscriptionCallbacks`: tells one client what was heard of its speech. And [`Outbox`], by which all parts of
 //! a session tell their client anything.
 
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
-
 use super::error::SessionError;
 use super::event::SessionEvent;
 use super::id::ItemId;
+use super::metered::{self, NotSent, QueueMeter};
 use super::turn::SAMPLES_PER_MS;
 
 /// Events that wait for the writer of a session's socket. Audio is paced at 1.5 s ahead in chunks of 100 ms, so
@@ -17,20 +15,20 @@ pub const EVENTS_CAPACITY: usize = 256;
 /// [`Outbox::overflowed`], and its session is ended.
 #[derive(Clone, Debug)]
 pub struct Outbox {
-    sender: mpsc::Sender<SessionEvent>,
+    sender: metered::Sender<SessionEvent>,
     overflowed: std::sync::Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Outbox {
     /// An outbox, and where its events arrive.
-    pub fn new() -> (Self, mpsc::Receiver<SessionEvent>) {
-        let (sender, receiver) = mpsc::channel(EVENTS_CAPACITY);
+    pub fn new() -> (Self, metered::Receiver<SessionEvent>) {
+        let (sender, receiver) = metered::channel(EVENTS_CAPACITY);
         (Self { sender, overflowed: std::sync::Arc::default() }, receiver)
     }
 
     /// Sends an event, or notes that the client does not keep up.
     pub fn send(&self, event: SessionEvent) {
-        if let Err(TrySendError::Full(_)) = self.sender.try_send(event) {
+        if let Err(NotSent::Full) = self.sender.try_send(event) {
             self.overflowed.store(true, std::sync::atomic::Ordering::Relaxed);
         }
     }
@@ -45,6 +43,11 @@ impl Outbox {
     /// Whether an event was lost because the client does not read.
     pub fn overflowed(&self) -> bool {
         self.overflowed.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// What waits to be sent.
+    pub fn meter(&self) -> &QueueMeter {
+        self.sender.meter()
     }
 
     /// Whether the writer is gone.

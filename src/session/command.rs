@@ -2,7 +2,8 @@
 
 use super::conversation::{Item, Previous};
 use super::error::SessionError;
-use super::id::{ItemId, ResponseId};
+use super::event::CloseReason;
+use super::id::{ItemId, RequestId, ResponseId};
 use super::settings::{ResponseRequest, SettingsPatch};
 
 /// One event of the client.
@@ -47,6 +48,10 @@ pub enum Action {
     CreateResponse(Box<ResponseRequest>),
     /// Stop one.
     CancelResponse(Option<ResponseId>),
+    /// Not from the client: give up a request.
+    CancelRequest(RequestId),
+    /// Not from the client: end the session and say why.
+    End(CloseReason),
     /// Nothing that could be read: answer with this error, in order with the rest.
     Reject(SessionError),
 }

@@ -14,6 +14,12 @@ pub struct SessionConfig {
     pub playback: PlaybackConfig,
     /// What a session starts with.
     pub defaults: DefaultsConfig,
+    /// What all sessions of one user may take together.
+    pub per_user: PerUserConfig,
+    /// How many requests are remembered.
+    pub records: RecordsConfig,
+    /// When a session counts as unhealthy.
+    pub health: HealthConfig,
 }
 
 /// What one session may take.
@@ -33,6 +39,14 @@ pub struct LimitsConfig {
     pub drain_ms: u64,
     /// Time without any event of the client after which a session ends, in seconds.
     pub idle_s: u64,
+    /// Memory of a session in accounted bytes: audio, history, settings, waiting events and commands.
+    /// 314,572,800: 300 MiB, some hundred times what a long conversation takes.
+    pub max_memory_bytes: u64,
+    /// Responses and transcriptions that a session may ask for within a minute. 120: a turn each second, and each
+    /// turn is one of both.
+    pub max_requests_per_minute: usize,
+    /// Responses and transcriptions of a session at once. 3: one answer, and the utterances before and behind it.
+    pub max_concurrent_requests: usize,
 }
 
 impl Default for LimitsConfig {
@@ -44,7 +58,63 @@ impl Default for LimitsConfig {
             max_session_s: 3_600,
             drain_ms: 5_000,
             idle_s: 600,
+            max_memory_bytes: 300 * 1024 * 1024,
+            max_requests_per_minute: 120,
+            max_concurrent_requests: 3,
         }
+    }
+}
+
+/// What all sessions of one user may take together. A user is an API key; on a server without keys each session
+/// is a user of its own.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct PerUserConfig {
+    /// Sessions at once. 8: one person with some devices and pages.
+    pub max_sessions: usize,
+    /// Responses, transcriptions and speeches at once. 3: one conversation's answer and utterances.
+    pub max_concurrent_requests: usize,
+    /// Responses within a minute. 20: an answer every three seconds.
+    pub max_responses_per_minute: usize,
+}
+
+impl Default for PerUserConfig {
+    fn default() -> Self {
+        Self { max_sessions: 8, max_concurrent_requests: 3, max_responses_per_minute: 20 }
+    }
+}
+
+/// How many requests are remembered, for `/api/requests`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct RecordsConfig {
+    /// Requests of an open session that are over. 64: the last half hour of a lively conversation.
+    pub per_session: usize,
+    /// Requests of all sessions that ended. 1,024: about 0.5 MB.
+    pub of_ended_sessions: usize,
+}
+
+impl Default for RecordsConfig {
+    fn default() -> Self {
+        Self { per_session: 64, of_ended_sessions: 1_024 }
+    }
+}
+
+/// When a session counts as unhealthy and is ended.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct HealthConfig {
+    /// How often all sessions are looked at, in seconds.
+    pub interval_s: u64,
+    /// How long a session's task may do nothing at all, in seconds. It ticks every 2 s; 30 is far beyond any load.
+    pub stuck_s: u64,
+    /// How long a socket may show no life, answers to pings included, in seconds. 120: six missed pings.
+    pub max_silence_s: u64,
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self { interval_s: 5, stuck_s: 30, max_silence_s: 120 }
     }
 }
 

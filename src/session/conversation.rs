@@ -5,6 +5,7 @@ use crate::engine::tts::TimedWord;
 
 use super::error::{ItemEvent, SessionError};
 use super::id::ItemId;
+use super::size;
 
 /// One entry of a conversation.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,6 +124,11 @@ impl Timeline {
         self.audio_ms = audio_ms;
     }
 
+    /// The words, in order.
+    pub fn words(&self) -> impl Iterator<Item = &TimedWord> {
+        self.words.iter()
+    }
+
     /// Length of the audio in milliseconds.
     pub fn audio_ms(&self) -> u64 {
         self.audio_ms
@@ -141,6 +147,14 @@ impl Timeline {
 struct Entry {
     item: Item,
     timeline: Option<Timeline>,
+    bytes: usize,
+}
+
+impl Entry {
+    fn new(item: Item, timeline: Option<Timeline>) -> Self {
+        let bytes = size::item(&item) + timeline.as_ref().map_or(0, size::timeline);
+        Self { item, timeline, bytes }
+    }
 }
 
 /// Items in order.
@@ -148,12 +162,14 @@ struct Entry {
 pub struct Conversation {
     entries: Vec<Entry>,
     max_items: usize,
+    /// What all entries hold.
+    bytes: usize,
 }
 
 impl Conversation {
     /// An empty conversation of at most `max_items`.
     pub fn new(max_items: usize) -> Self {
-        Self { entries: Vec::new(), max_items }
+        Self { entries: Vec::new(), max_items, bytes: 0 }
     }
 
     /// Holds at most so many items from now on; those that are there stay.
@@ -174,18 +190,32 @@ impl Conversation {
             Previous::Root => 0,
             Previous::Item(id) => self.find(id, ItemEvent::Create)? + 1,
         };
-        self.entries.insert(at, Entry { item, timeline: None });
+        self.add(at, item);
         Ok(at.checked_sub(1).map(|before| self.entries[before].item.id.clone()))
     }
 
     /// Adds an item behind the last, letting go of the oldest if there is no room; gives the id of the one before.
     pub fn push_evicting(&mut self, item: Item) -> Option<ItemId> {
         if self.entries.len() >= self.max_items && !self.entries.is_empty() {
-            self.entries.remove(0);
+            self.take(0);
         }
         let previous = self.last_id();
-        self.entries.push(Entry { item, timeline: None });
+        self.add(self.entries.len(), item);
         previous
+    }
+
+    /// Lets go of the oldest items, those aside that `needed` takes, until `excess` bytes are free or none is left.
+    pub fn trim(&mut self, excess: usize, needed: impl Fn(&ItemId) -> bool) {
+        let target = self.bytes.saturating_sub(excess);
+        let mut at = 0;
+        while self.bytes > target && at < self.entries.len() {
+            if needed(&self.entries[at].item.id) { at += 1 } else { self.take(at) }
+        }
+    }
+
+    /// Bytes that the items hold, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The last item's id.
@@ -207,27 +237,28 @@ impl Conversation {
     /// Removes an item.
     pub fn remove(&mut self, id: &ItemId) -> Result<(), SessionError> {
         let at = self.find(id, ItemEvent::Delete)?;
-        self.entries.remove(at);
+        self.take(at);
         Ok(())
     }
 
     /// Replaces an item that is still there; one that the client deleted meanwhile stays deleted.
     pub fn replace(&mut self, item: Item, timeline: Option<Timeline>) {
         if let Some(at) = self.position(&item.id) {
-            self.entries[at] = Entry { item, timeline };
+            self.change(at, |entry| *entry = Entry::new(item, timeline));
         }
     }
 
     /// Writes down what the person said in `id`.
     pub fn set_transcript(&mut self, id: &ItemId, transcript: &str) {
         let Some(at) = self.position(id) else { return };
-        if let ItemBody::Message { content, .. } = &mut self.entries[at].item.body {
+        self.change(at, |entry| {
+            let ItemBody::Message { content, .. } = &mut entry.item.body else { return };
             for part in content {
                 if let Content::InputAudio(text) = part {
                     *text = Some(transcript.to_owned());
                 }
             }
-        }
+        });
     }
 
     /// Cuts a spoken assistant message to what was heard of it. Cutting again starts from the whole message, so
@@ -251,12 +282,31 @@ impl Conversation {
                 *transcript = timeline.heard(heard_ms);
             }
         }
+        self.change(at, |_| {});
         Ok(())
     }
 
     /// What a language model sees.
     pub fn messages(&self, instructions: &str) -> Vec<ChatMessage> {
         messages_of(instructions, self.entries.iter().map(|entry| &entry.item))
+    }
+
+    fn add(&mut self, at: usize, item: Item) {
+        let entry = Entry::new(item, None);
+        self.bytes += entry.bytes;
+        self.entries.insert(at, entry);
+    }
+
+    fn take(&mut self, at: usize) {
+        self.bytes -= self.entries.remove(at).bytes;
+    }
+
+    fn change(&mut self, at: usize, change: impl FnOnce(&mut Entry)) {
+        let entry = &mut self.entries[at];
+        self.bytes -= entry.bytes;
+        change(entry);
+        entry.bytes = size::item(&entry.item) + entry.timeline.as_ref().map_or(0, size::timeline);
+        self.bytes += entry.bytes;
     }
 
     fn position(&self, id: &ItemId) -> Option<usize> {
@@ -341,6 +391,29 @@ mod tests {
         }
         let order: Vec<_> = conversation.messages("").into_iter().map(|message| message.content).collect();
         assert_eq!(order, ["text of a", "text of b", "text of c", "text of d"]);
+    }
+
+    #[test]
+    fn bytes_follow_what_is_held_and_trimming_lets_go_of_the_oldest_that_is_not_needed() {
+        let mut conversation = spoken();
+        for id in ["b", "c", "d"] {
+            conversation.insert(&Previous::Last, user(id)).expect("there is room");
+        }
+        conversation.truncate(&"a".into(), 150).expect("it can be cut");
+        conversation.set_transcript(&"b".into(), "nothing was spoken there");
+        let held = |conversation: &Conversation| -> usize {
+            let bytes =
+                |entry: &Entry| size::item(&entry.item) + entry.timeline.as_ref().map_or(0, size::timeline);
+            conversation.entries.iter().map(bytes).sum()
+        };
+        assert_eq!(conversation.bytes(), held(&conversation));
+        conversation.trim(1, |id| id.as_str() == "a");
+        assert!(conversation.position(&"a".into()).is_some() && conversation.position(&"b".into()).is_none());
+        assert_eq!(conversation.bytes(), held(&conversation));
+        conversation.trim(usize::MAX, |id| id.as_str() == "a");
+        assert_eq!(conversation.entries.len(), 1);
+        conversation.remove(&"a".into()).expect("it is there");
+        assert_eq!(conversation.bytes(), 0);
     }
 
     #[test]

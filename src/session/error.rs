@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::id::{ItemId, ResponseId};
+use super::quota::QuotaError;
 use crate::audio::AudioError;
 use crate::engine::EngineError;
 use crate::pool::{CallError, LeaseError};
@@ -101,6 +102,15 @@ pub enum SessionError {
         /// The session's voice.
         voice: String,
     },
+    /// A limit was reached.
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
+    /// The request was cancelled over HTTP.
+    #[error("The request was cancelled by its owner or an administrator.")]
+    RequestCancelled,
+    /// The session ends; told before its socket is closed.
+    #[error(transparent)]
+    Ended(#[from] EndError),
     /// No engine was free in time.
     #[error("The server is busy: {0}")]
     Overloaded(#[from] LeaseError),
@@ -122,6 +132,61 @@ impl From<AudioError> for SessionError {
     fn from(error: AudioError) -> Self {
         Self::BadAudio { reason: error.to_string() }
     }
+}
+
+/// Why a session ends, as its client is told.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum EndError {
+    /// No event of the client for too long.
+    #[error(
+        "The session ends: no event came for {limit_s} s (session.limits.idle_s). Open a new one when there is \
+         something to say."
+    )]
+    Idle {
+        /// `session.limits.idle_s`.
+        limit_s: u64,
+    },
+    /// It reached its longest duration.
+    #[error(
+        "The session ends: it reached its maximum duration of {limit_s} s (session.limits.max_session_s). Open a \
+         new one."
+    )]
+    Expired {
+        /// `session.limits.max_session_s`.
+        limit_s: u64,
+    },
+    /// It stayed over its memory limit.
+    #[error(
+        "The session ends: it holds {used} bytes, the limit is {limit} (session.limits.max_memory_bytes), and \
+         nothing more can be trimmed. Open a new one; commit audio in shorter pieces and read what is sent."
+    )]
+    OutOfMemory {
+        /// `session.limits.max_memory_bytes`.
+        limit: u64,
+        /// Bytes held.
+        used: u64,
+    },
+    /// The client's socket shows no life.
+    #[error(
+        "The session ends: its socket has shown no life, not even an answer to a ping (server.ping_interval_s, \
+         session.health.max_silence_s)."
+    )]
+    Silent,
+    /// The client does not read.
+    #[error("The session ends: the client does not read what it is sent, and {waiting} events wait already.")]
+    SlowClient {
+        /// How many events wait at most.
+        waiting: usize,
+    },
+    /// Its task did nothing for too long.
+    #[error(
+        "The session ends: it did not answer the server for {limit_s} s (session.health.stuck_s). This is the \
+         server's fault; open a new one."
+    )]
+    Unhealthy {
+        /// `session.health.stuck_s`.
+        limit_s: u64,
+    },
 }
 
 /// The event that named an unknown item.

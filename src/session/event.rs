@@ -249,4 +249,10 @@ pub enum CloseReason {
     Expired,
     /// The client does not read what it is sent.
     SlowClient,
+    /// The session stayed over its memory limit.
+    OutOfMemory,
+    /// The client's socket shows no life.
+    Silent,
+    /// The session's task did nothing for too long and was taken down.
+    Unhealthy,
 }

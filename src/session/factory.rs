@@ -11,6 +11,7 @@ use super::callbacks::{Outbox, TranscriptionCallbacks};
 use super::event::SessionEvent;
 use super::id::SessionId;
 use super::live::LiveConfig;
+use super::metered;
 use super::settings::SessionSettings;
 use super::speech_pipeline::{SpeechPipelineManager, TranscriptEvent};
 use crate::audio::AudioError;
@@ -85,7 +86,7 @@ impl SessionComponentFactory {
     pub fn build(
         &self,
         spec: &SessionSpec,
-    ) -> Result<(SessionComponents, mpsc::Receiver<SessionEvent>), BuildError> {
+    ) -> Result<(SessionComponents, metered::Receiver<SessionEvent>), BuildError> {
         if let Some(empty) = self.pools.stats().into_iter().find(|pool| pool.slots == 0) {
             return Err(BuildError::NoEngine { pool: empty.name });
         }

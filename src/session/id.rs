@@ -69,6 +69,11 @@ id_type!(
     ResponseId,
     "resp_"
 );
+id_type!(
+    /// A request as it is tracked. That of a response is the response's id.
+    RequestId,
+    "req_"
+);
 
 #[cfg(test)]
 mod tests {

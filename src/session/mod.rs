@@ -3,12 +3,14 @@
 //! Nothing here knows the wire, the server, how engines are made or where configuration comes from; and nothing
 //! mutable is shared between two sessions. Read [`SessionComponentFactory`] for what a session is made of, then
 //! `actor` for how it lives; [`turn`], [`conversation`], [`clause`], [`completeness`] and [`playback`] are pure.
+//! What it may take is in [`quota`], what its requests went through in [`lifecycle`], how it is in [`health`].
 
 mod actor;
 pub mod admission;
 pub mod audio_input;
 pub mod callbacks;
 pub mod clause;
+pub mod clock;
 pub mod command;
 pub mod completeness;
 pub mod config;
@@ -16,12 +18,17 @@ pub mod conversation;
 pub mod error;
 pub mod event;
 pub mod factory;
+pub mod health;
 pub mod id;
+pub mod lifecycle;
 pub mod live;
+pub mod metered;
 pub mod playback;
+pub mod quota;
 mod response;
 pub mod router;
 pub mod settings;
+mod size;
 pub mod speech_pipeline;
 pub mod turn;
 
@@ -35,5 +42,6 @@ pub use error::SessionError;
 pub use event::SessionEvent;
 pub use factory::{SessionComponentFactory, SessionComponents, SessionSpec};
 pub use live::{FeaturesConfig, LiveConfig, LiveSettings};
+pub use quota::SessionQuotaManager;
 pub use router::{Owner, SessionRouter};
 pub use speech_pipeline::SpeechPipelineManager;

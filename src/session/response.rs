@@ -107,13 +107,14 @@ struct OpenCall {
 impl ActiveResponse {
     /// Creates a response and says so.
     pub(super) fn create(
+        id: ResponseId,
         settings: ResponseSettings,
         conversation: &ConversationId,
         timings: TurnTimings,
         outbox: &Outbox,
     ) -> Self {
         let this = Self {
-            id: ResponseId::random(),
+            id,
             conversation_id: settings.in_history.then(|| conversation.clone()),
             settings,
             timings,
@@ -129,6 +130,11 @@ impl ActiveResponse {
             this.view(ResponseStatus::InProgress),
         ))));
         this
+    }
+
+    /// The message that is being made.
+    pub(super) fn open_item(&self) -> Option<&ItemId> {
+        self.message.as_ref().map(|message| &message.place.item)
     }
 
     /// How far playback is, for pacing.

@@ -2,26 +2,55 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use thiserror::Error;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
-use super::actor::{COMMANDS_CAPACITY, SessionActor};
+use super::actor::{COMMANDS_CAPACITY, SessionActor, Shares};
 use super::admission::Permit;
+use super::callbacks::Outbox;
+use super::clock::ServerClock;
 use super::command::SessionCommand;
+use super::config::HealthConfig;
+use super::error::EndError;
 use super::event::{CloseReason, SessionEvent};
 use super::factory::{BuildError, SessionComponentFactory, SessionSpec};
+use super::health::{SessionGauge, SessionReport};
 use super::id::SessionId;
+use super::lifecycle::RequestLog;
 use super::live::{LiveConfig, LiveSettings};
+use super::metered;
+use super::quota::{QuotaError, QuotaLimits, SessionQuotaManager};
 use super::settings::SessionSettings;
 use crate::pool::HolderId;
 use crate::telemetry::metrics as names;
 
-/// Whose a session is: the name of an API key, or of everybody on a server without keys.
+/// Whose a session is: the name of an API key, or nobody's on a server without keys.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Owner(pub Arc<str>);
+
+impl Owner {
+    /// Whoever comes to a server without keys. Keys have names that are not empty.
+    pub fn anonymous() -> Self {
+        Self("".into())
+    }
+
+    /// The owner of this name, or nobody.
+    pub fn named(name: Option<&str>) -> Self {
+        Self(name.unwrap_or_default().into())
+    }
+
+    /// Whether nobody knows who it is.
+    pub fn is_anonymous(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The name, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        (!self.is_anonymous()).then_some(&*self.0)
+    }
+}
 
 /// Opens and finds sessions. Clones are handles to the same.
 #[derive(Clone, Debug)]
@@ -29,13 +58,30 @@ pub struct SessionRouter {
     factory: SessionComponentFactory,
     open: Arc<Mutex<HashMap<SessionId, Entry>>>,
     next_holder: Arc<AtomicU64>,
+    quotas: SessionQuotaManager,
+    requests: RequestLog,
+    health: Arc<RwLock<HealthConfig>>,
 }
 
 #[derive(Debug)]
 struct Entry {
     owner: Owner,
+    holder: HolderId,
     /// Weak: a session ends when its socket drops the sender, not when it is forgotten here.
-    commands: mpsc::WeakSender<SessionCommand>,
+    commands: metered::WeakSender<SessionCommand>,
+    gauge: Arc<SessionGauge>,
+    /// To tell its client why, if the session itself cannot.
+    outbox: Outbox,
+    /// `None` for the instant before its task runs.
+    task: Option<AbortHandle>,
+}
+
+/// An open session as it is watched.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) id: SessionId,
+    pub(super) gauge: Arc<SessionGauge>,
+    pub(super) commands: metered::WeakSender<SessionCommand>,
 }
 
 /// A session that was opened, for the two halves of its socket.
@@ -44,9 +90,11 @@ pub struct OpenSession {
     /// Its id.
     pub id: SessionId,
     /// Where the reader sends; the session ends when it is dropped.
-    pub commands: mpsc::Sender<SessionCommand>,
+    pub commands: metered::Sender<SessionCommand>,
     /// What the writer sends on. It ends without [`SessionEvent::Closing`] if the session's task panicked.
-    pub events: mpsc::Receiver<SessionEvent>,
+    pub events: metered::Receiver<SessionEvent>,
+    /// Where the socket says that its client lives.
+    pub gauge: Arc<SessionGauge>,
     /// The session's task.
     pub task: JoinHandle<CloseReason>,
 }
@@ -54,6 +102,9 @@ pub struct OpenSession {
 /// Why no session was opened.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum OpenError {
+    /// The user's places are taken.
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
     /// The server stops.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -70,7 +121,23 @@ pub struct NotFound;
 impl SessionRouter {
     /// A router without sessions.
     pub fn new(factory: SessionComponentFactory) -> Self {
-        Self { factory, open: Arc::default(), next_holder: Arc::default() }
+        let config = factory.live.now().config;
+        Self {
+            factory,
+            open: Arc::default(),
+            next_holder: Arc::default(),
+            quotas: SessionQuotaManager::new(QuotaLimits::of(&config)),
+            requests: RequestLog::new(ServerClock::start(), config.records.clone()),
+            health: Arc::new(RwLock::new(config.health.clone())),
+        }
+    }
+
+    /// From now on, these settings for all sessions; those that run follow.
+    pub fn reconfigure(&self, settings: LiveSettings) {
+        self.quotas.reconfigure(QuotaLimits::of(&settings.config));
+        self.requests.reconfigure(settings.config.records.clone());
+        *self.health.write().unwrap_or_else(PoisonError::into_inner) = settings.config.health.clone();
+        self.factory.live.reconfigure(settings);
     }
 
     /// Opens a session and starts its task. The permit is given back when that task ends, or on an error.
@@ -84,33 +151,48 @@ impl SessionRouter {
         if shutdown.is_cancelled() {
             return Err(OpenError::ShuttingDown);
         }
-        let (id, holder) = (SessionId::random(), self.next_holder.fetch_add(1, Ordering::Relaxed));
-        let spec = SessionSpec { id: id.clone(), holder: HolderId(holder), settings };
+        let (id, holder) = (SessionId::random(), HolderId(self.next_holder.fetch_add(1, Ordering::Relaxed)));
+        let spec = SessionSpec { id: id.clone(), holder, settings };
+        let quota = self.quotas.open(holder, owner)?;
         let (components, events) = self.factory.build(&spec)?;
-        let (commands, inbox) = mpsc::channel(COMMANDS_CAPACITY);
-        let place = self.register(&id, owner, &commands, permit);
-        let first_audio = place.permit.first_audio();
-        let actor = SessionActor::new(&spec, components, &self.factory.live, first_audio);
+        let (commands, inbox) = metered::channel(COMMANDS_CAPACITY);
+        let (waiting_in, waiting_out) = (commands.meter().clone(), components.outbox.meter().clone());
+        let gauge = Arc::new(SessionGauge::new(self.requests.clock(), waiting_in, waiting_out));
+        let first_audio = permit.first_audio();
+        let place = self.register(
+            &id,
+            Entry {
+                owner: owner.clone(),
+                holder,
+                commands: commands.downgrade(),
+                gauge: Arc::clone(&gauge),
+                outbox: components.outbox.clone(),
+                task: None,
+            },
+            permit,
+        );
+        let requests = self.requests.session(&id, owner, &gauge);
+        let stuck_s = self.health_config().stuck_s;
+        let shares = Shares { quota, gauge: Arc::clone(&gauge), requests, stuck_s };
+        let actor = SessionActor::new(&spec, components, &self.factory.live, first_audio, shares);
         let task = self.factory.runtime.spawn("session", async move {
             let place = place; // left when the task ends, by a panic too
             let reason = actor.run(inbox, shutdown).await;
             tracing::info!(session = %place.id, ?reason, "session closed");
             reason
         });
+        if let Some(entry) = self.lock().get_mut(&id) {
+            entry.task = Some(task.abort_handle());
+        }
         tracing::info!(session = %id, "session opened");
-        Ok(OpenSession { id, commands, events, task })
+        Ok(OpenSession { id, commands, events, gauge, task })
     }
 
     /// Where to send commands for a session of this owner.
-    pub fn route(&self, id: &SessionId, owner: &Owner) -> Result<mpsc::Sender<SessionCommand>, NotFound> {
+    pub fn route(&self, id: &SessionId, owner: &Owner) -> Result<metered::Sender<SessionCommand>, NotFound> {
         let open = self.lock();
         let entry = open.get(id).filter(|entry| entry.owner == *owner).ok_or(NotFound)?;
         entry.commands.upgrade().ok_or(NotFound)
-    }
-
-    /// From now on, these settings for all sessions; those that run follow.
-    pub fn reconfigure(&self, settings: LiveSettings) {
-        self.factory.live.reconfigure(settings);
     }
 
     /// Where the settings of sessions are followed.
@@ -123,6 +205,68 @@ impl SessionRouter {
         self.factory.live.now()
     }
 
+    /// Who uses how much.
+    pub fn quotas(&self) -> &SessionQuotaManager {
+        &self.quotas
+    }
+
+    /// The requests of all sessions.
+    pub fn requests(&self) -> &RequestLog {
+        &self.requests
+    }
+
+    /// Open sessions of owners that `may_see` takes, oldest first.
+    pub fn reports(&self, may_see: impl Fn(&Owner) -> bool) -> Vec<SessionReport> {
+        let clock = self.requests.clock();
+        let open = self.lock();
+        let seen = open.iter().filter(|(_, entry)| may_see(&entry.owner));
+        let mut reports: Vec<_> =
+            seen.map(|(id, entry)| SessionReport::new(id, &entry.owner, &entry.gauge, clock)).collect();
+        reports.sort_by_key(|report| report.opened_at_ms);
+        reports
+    }
+
+    /// What counts as unhealthy now.
+    pub fn health_config(&self) -> HealthConfig {
+        self.health.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All open sessions.
+    pub(super) fn watched(&self) -> Vec<Watched> {
+        let watched = |(id, entry): (&SessionId, &Entry)| Watched {
+            id: id.clone(),
+            gauge: Arc::clone(&entry.gauge),
+            commands: entry.commands.clone(),
+        };
+        self.lock().iter().map(watched).collect()
+    }
+
+    /// Takes down a session that does not end by itself: its place and its quota are free at once, its client is
+    /// told, its task is aborted (a task that never yields ends no sooner).
+    pub(super) fn evict(&self, id: &SessionId, reason: CloseReason) {
+        let removed = {
+            let mut open = self.lock();
+            let removed = open.remove(id);
+            report(open.len());
+            removed
+        };
+        let Some(entry) = removed else { return };
+        self.quotas.forget(entry.holder);
+        let error = match reason {
+            CloseReason::Silent => EndError::Silent,
+            CloseReason::OutOfMemory => EndError::OutOfMemory {
+                limit: self.quotas.limits().session.max_memory_bytes,
+                used: entry.gauge.memory().total(),
+            },
+            _ => EndError::Unhealthy { limit_s: self.health_config().stuck_s },
+        };
+        entry.outbox.send(SessionEvent::Error { error: error.into(), client_event_id: None });
+        entry.outbox.send(SessionEvent::Closing(reason));
+        if let Some(task) = entry.task {
+            task.abort();
+        }
+    }
+
     /// How many sessions are open.
     pub fn len(&self) -> usize {
         self.lock().len()
@@ -133,18 +277,12 @@ impl SessionRouter {
         self.len() == 0
     }
 
-    fn register(
-        &self,
-        id: &SessionId,
-        owner: &Owner,
-        commands: &mpsc::Sender<SessionCommand>,
-        permit: Permit,
-    ) -> Place {
+    fn register(&self, id: &SessionId, entry: Entry, permit: Permit) -> Place {
         let mut open = self.lock();
-        open.insert(id.clone(), Entry { owner: owner.clone(), commands: commands.downgrade() });
+        open.insert(id.clone(), entry);
         report(open.len());
         drop(open);
-        Place { id: id.clone(), router: self.clone(), permit }
+        Place { id: id.clone(), router: self.clone(), _permit: permit }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Entry>> {
@@ -158,7 +296,7 @@ struct Place {
     id: SessionId,
     router: SessionRouter,
     /// Given back after the entry is gone, so that there are never more entries than permits.
-    permit: Permit,
+    _permit: Permit,
 }
 
 impl Drop for Place {

@@ -62,6 +62,23 @@ pub const PANICS_TOTAL: &str = "antiphon_panics_total";
 pub const AUDIO_SECONDS_TOTAL: &str = "antiphon_audio_seconds_total";
 /// Bytes of WebSocket messages by `direction`: `in` from clients, `out` to them.
 pub const WEBSOCKET_BYTES_TOTAL: &str = "antiphon_websocket_bytes_total";
+/// Requests under way, by `kind`: `response`, `transcription`, `speech`.
+pub const REQUESTS_ACTIVE: &str = "antiphon_requests_active";
+/// Requests that wait for a slot, by `stage`: `stt`, `llm`, `tts`.
+pub const REQUESTS_WAITING: &str = "antiphon_requests_waiting";
+/// Requests that ended, by `kind` and `outcome`: `completed`, `timeout`, `error`, `cancelled`.
+pub const REQUESTS_TOTAL: &str = "antiphon_requests_total";
+/// Seconds of a request, by `kind` and `stage`: `queue_stt` and its kin (one wait), `stt` and its kin (one engine
+/// call), `total` (received to over, playback of speech included).
+pub const REQUEST_SECONDS: &str = "antiphon_request_seconds";
+/// Requests that failed, by `engine` (instance, or pool where none was reached) and `code`.
+pub const REQUEST_FAILURES_TOTAL: &str = "antiphon_request_failures_total";
+/// Requests, sessions and events refused, by `limit` (its configuration key).
+pub const QUOTA_REFUSALS_TOTAL: &str = "antiphon_quota_refusals_total";
+/// Accounted bytes of sessions, by `of`: `all` together, the `largest`.
+pub const SESSION_MEMORY_BYTES: &str = "antiphon_session_memory_bytes";
+/// Sessions ended because they were unhealthy, by `reason`: `stuck`, `leaking`, `silent`.
+pub const UNHEALTHY_TOTAL: &str = "antiphon_sessions_unhealthy_total";
 
 /// Values of the label `stage` of [`STAGE_SECONDS`].
 pub mod stage {
@@ -150,6 +167,17 @@ pub const ALL: &[Metric] = &[
         unit: Unit::Bytes,
         ..counter(WEBSOCKET_BYTES_TOTAL, "direction", "WebSocket messages received and sent")
     },
+    gauge(REQUESTS_ACTIVE, "kind", "Requests under way"),
+    gauge(REQUESTS_WAITING, "stage", "Requests that wait for an engine"),
+    counter(REQUESTS_TOTAL, "kind, outcome", "Requests that ended"),
+    seconds(REQUEST_SECONDS, "kind, stage", "One wait, one engine call or the whole of a request"),
+    counter(REQUEST_FAILURES_TOTAL, "engine, code", "Requests that failed or took too long"),
+    counter(QUOTA_REFUSALS_TOTAL, "limit", "What was refused because a limit was reached"),
+    Metric {
+        unit: Unit::Bytes,
+        ..gauge(SESSION_MEMORY_BYTES, "of", "Accounted bytes of sessions: all, largest")
+    },
+    counter(UNHEALTHY_TOTAL, "reason", "Sessions that were ended because they were unhealthy"),
 ];
 
 /// Which way audio or bytes go, seen from the server.

@@ -10,7 +10,7 @@
 mod exporter;
 pub mod machine;
 pub mod metrics;
-mod process;
+pub mod process;
 
 pub use exporter::Metrics;
 

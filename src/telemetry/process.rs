@@ -4,16 +4,22 @@
 use std::fmt::Write;
 use std::fs;
 
+use serde::Serialize;
+
 /// Clock ticks a second in `/proc/self/stat`. Linux fixes it at 100 for what user space sees (`USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Figures of one process.
-#[derive(Debug, Default, PartialEq)]
-struct Usage {
-    cpu_seconds: Option<f64>,
-    resident_bytes: Option<u64>,
-    threads: Option<u64>,
-    open_files: Option<u64>,
+/// Figures of one process; `None` where the system does not tell.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Usage {
+    /// User and system CPU time, in seconds.
+    pub cpu_seconds: Option<f64>,
+    /// Resident memory, in bytes.
+    pub resident_bytes: Option<u64>,
+    /// Threads.
+    pub threads: Option<u64>,
+    /// Open file descriptors.
+    pub open_files: Option<u64>,
 }
 
 /// Lines in Prometheus' text format; figures that the system does not tell are left out.
@@ -22,7 +28,8 @@ pub(super) fn render() -> String {
 }
 
 impl Usage {
-    fn read() -> Self {
+    /// The figures of this process, now.
+    pub fn read() -> Self {
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let open_files = fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64);

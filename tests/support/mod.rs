@@ -9,6 +9,7 @@ use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt, ScriptedTts, Scripte
 use antiphon::engine::llm::{LlmEngine, ToolChoice};
 use antiphon::engine::stt::SttEngine;
 use antiphon::engine::tts::TtsEngine;
+use antiphon::engine::vad::VadEngine;
 use antiphon::pool::{
     DegradationSignal, Instance, PoolsConfig, ResourcePool, ResourcePoolManager, Scheduler,
 };
@@ -45,6 +46,15 @@ impl Stage {
     }
 
     pub(crate) fn with_config(stt: ScriptedStt, llm: ScriptedLlm, config: SessionConfig) -> Self {
+        Self::build((stt, llm), loudness(), config)
+    }
+
+    /// With another voice activity; the other engines echo.
+    pub(crate) fn with_vad(vad: Arc<dyn VadEngine>, config: SessionConfig) -> Self {
+        Self::build((ScriptedStt::saying(1, "Hello."), ScriptedLlm::echoing()), vad, config)
+    }
+
+    fn build((stt, llm): (ScriptedStt, ScriptedLlm), vad: Arc<dyn VadEngine>, config: SessionConfig) -> Self {
         let (stt, llm, tts) = (Arc::new(stt), Arc::new(llm), Arc::new(ScriptedTts::humming(5)));
         let scheduler = Scheduler::new(&pools_config());
         let pools = ResourcePoolManager {
@@ -54,7 +64,7 @@ impl Stage {
             scheduler,
             degradation: DegradationSignal::default(),
         };
-        let (runtime, router) = router(&pools, config);
+        let (runtime, router) = router_with(&pools, vad, config);
         Self { stt, llm, tts, runtime, router, admission: open_gate(), pools }
     }
 
@@ -67,14 +77,31 @@ impl Stage {
         change(&mut settings);
         Client::admitted(&self.router, settings, &self.admission)
     }
+
+    /// A session of this API key.
+    pub(crate) fn open_as(&self, name: &str) -> Client {
+        Client::of(&self.router, &Owner(name.into()), settings(), &self.admission)
+    }
 }
 
 /// Sessions on these pools.
 pub(crate) fn router(pools: &ResourcePoolManager, config: SessionConfig) -> (Runtime, SessionRouter) {
+    router_with(pools, loudness(), config)
+}
+
+fn loudness() -> Arc<dyn VadEngine> {
+    Arc::new(ScriptedVad::new(&ScriptedVadConfig::default()))
+}
+
+fn router_with(
+    pools: &ResourcePoolManager,
+    vad: Arc<dyn VadEngine>,
+    config: SessionConfig,
+) -> (Runtime, SessionRouter) {
     let runtime = Runtime::new();
     let factory = SessionComponentFactory {
         pools: pools.clone(),
-        vad: Arc::new(ScriptedVad::new(&ScriptedVadConfig::default())),
+        vad,
         runtime: runtime.clone(),
         live: LiveConfig::from(config),
     };
@@ -83,7 +110,7 @@ pub(crate) fn router(pools: &ResourcePoolManager, config: SessionConfig) -> (Run
 }
 
 /// A gate with room for all that tests open.
-fn open_gate() -> AdmissionGate {
+pub(crate) fn open_gate() -> AdmissionGate {
     AdmissionGate::new(AdmissionLimits::new(100, &AdmissionConfig::default()))
 }
 
@@ -126,8 +153,12 @@ impl Client {
     }
 
     fn admitted(router: &SessionRouter, settings: SessionSettings, gate: &AdmissionGate) -> Self {
+        Self::of(router, &Owner::anonymous(), settings, gate)
+    }
+
+    fn of(router: &SessionRouter, owner: &Owner, settings: SessionSettings, gate: &AdmissionGate) -> Self {
         let Entry::Admitted(permit) = gate.enter() else { panic!("there is room") };
-        let session = router.open(&Owner("test".into()), settings, permit).expect("it opens");
+        let session = router.open(owner, settings, permit).expect("it opens");
         Self { session, seen: Vec::new() }
     }
 

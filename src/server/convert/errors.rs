@@ -2,7 +2,8 @@
 
 use crate::protocol::{ErrorBody, ErrorCode, ErrorType};
 use crate::session::SessionError;
-use crate::session::error::ItemEvent;
+use crate::session::error::{EndError, ItemEvent};
+use crate::session::quota::QuotaError;
 
 /// The error as the client sees it.
 pub(in crate::server) fn error_body(error: &SessionError, client_event_id: Option<String>) -> ErrorBody {
@@ -56,7 +57,40 @@ fn classify(error: &SessionError) -> (ErrorType, ErrorCode, Option<&str>) {
         SessionError::VoiceLocked { .. } => {
             (Invalid, ErrorCode::other("cannot_update_voice"), Some("session.audio.output.voice"))
         }
+        SessionError::Quota(error) => (Limit, quota_code(error), None),
+        SessionError::RequestCancelled => (Invalid, ErrorCode::other("request_cancelled"), None),
+        SessionError::Ended(error) => {
+            let (kind, code) = end_code(error);
+            (kind, code, None)
+        }
         SessionError::Overloaded(_) => (Server, ErrorCode::OVERLOADED, None),
         SessionError::Engine(_) => (Server, ErrorCode::SERVER_ERROR, None),
+    }
+}
+
+/// Each limit has a code of its own.
+pub(in crate::server) fn quota_code(error: &QuotaError) -> ErrorCode {
+    match error {
+        QuotaError::UserSessions { .. } => ErrorCode::SESSION_LIMIT_REACHED,
+        QuotaError::UserConcurrentRequests { .. } => ErrorCode::other("user_concurrency_limit_exceeded"),
+        QuotaError::UserResponsesPerMinute { .. } => ErrorCode::INFERENCE_RATE_LIMIT_EXCEEDED,
+        QuotaError::SessionConcurrentRequests { .. } => {
+            ErrorCode::other("session_concurrency_limit_exceeded")
+        }
+        QuotaError::SessionRequestsPerMinute { .. } => ErrorCode::RATE_LIMIT_EXCEEDED,
+        QuotaError::Memory { .. } => ErrorCode::other("session_memory_exceeded"),
+    }
+}
+
+fn end_code(error: &EndError) -> (ErrorType, ErrorCode) {
+    match error {
+        EndError::Idle { .. } => (ErrorType::InvalidRequestError, ErrorCode::other("session_idle")),
+        EndError::Expired { .. } => (ErrorType::InvalidRequestError, ErrorCode::SESSION_EXPIRED),
+        EndError::OutOfMemory { .. } => {
+            (ErrorType::RateLimitError, ErrorCode::other("session_out_of_memory"))
+        }
+        EndError::Silent => (ErrorType::InvalidRequestError, ErrorCode::other("client_silent")),
+        EndError::SlowClient { .. } => (ErrorType::InvalidRequestError, ErrorCode::other("client_too_slow")),
+        EndError::Unhealthy { .. } => (ErrorType::ServerError, ErrorCode::other("session_unhealthy")),
     }
 }

@@ -9,6 +9,6 @@ mod items;
 mod outbound;
 mod settings;
 
-pub(super) use errors::error_body;
+pub(super) use errors::{error_body, quota_code};
 pub(super) use inbound::command;
 pub(super) use outbound::{close_code, server_event};

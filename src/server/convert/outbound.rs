@@ -245,5 +245,8 @@ pub(in crate::server) fn close_code(reason: CloseReason) -> (u16, &'static str) 
         CloseReason::Idle => (1008, "no event for longer than session.limits.idle_s"),
         CloseReason::Expired => (1008, "the session reached session.limits.max_session_s"),
         CloseReason::SlowClient => (1008, "the client does not read what it is sent"),
+        CloseReason::OutOfMemory => (1008, "the session stayed over session.limits.max_memory_bytes"),
+        CloseReason::Silent => (1008, "the client shows no life"),
+        CloseReason::Unhealthy => (1011, "the session did not answer; open a new one"),
     }
 }

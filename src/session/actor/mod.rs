@@ -4,9 +4,10 @@
 //! never waits for a send, so no circle of full queues can form; engines run elsewhere. Whatever arrives late
 //! is told by its [`TurnKey`] and dropped.
 //!
-//! The rest is by subject: [`turns`] (audio and turns), [`items`] (the conversation), [`responses`].
+//! The rest is by subject: [`turns`] (audio and turns), [`items`] (the conversation), [`responses`], [`limits`].
 
 mod items;
+mod limits;
 mod responses;
 mod turns;
 
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -26,10 +27,15 @@ use super::conversation::Conversation;
 use super::error::SessionError;
 use super::event::{CloseReason, SessionEvent, SessionView};
 use super::factory::{SessionComponents, SessionSpec};
-use super::id::{ConversationId, SessionId};
+use super::health::SessionGauge;
+use super::id::{ConversationId, RequestId, ResponseId, SessionId};
+use super::lifecycle::{RequestKind, RequestTracker, SessionRequests};
 use super::live::{FeaturesConfig, LiveConfig, LiveSettings};
+use super::metered;
+use super::quota::{MemoryGuard, QuotaLimits, RequestPermit, SessionQuota};
 use super::response::{ActiveResponse, Scene, Spoken};
 use super::settings::{SessionSettings, SettingsPatch, TurnDetection, TurnMode};
+use super::size;
 use super::speech_pipeline::{ClauseWords, Reply, ReplyEvent};
 use super::turn::{TurnKey, TurnMachine, TurnPolicy};
 use crate::engine::EngineError;
@@ -38,8 +44,24 @@ use turns::{Attempt, CommittedTurn};
 /// Commands that wait for the session's task. A reader that fills it waits, and so does its client.
 pub const COMMANDS_CAPACITY: usize = 64;
 
+/// How often the task shows that it lives, at least.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
 /// How long the last event may wait for a client that reads slowly.
 const CLOSING_GRACE: Duration = Duration::from_secs(2);
+
+/// What a session has of what the server keeps about it.
+#[derive(Debug)]
+pub(super) struct Shares {
+    /// What it may take.
+    pub(super) quota: SessionQuota,
+    /// What it shows of itself.
+    pub(super) gauge: Arc<SessionGauge>,
+    /// Its requests.
+    pub(super) requests: Arc<SessionRequests>,
+    /// `session.health.stuck_s`, for the message.
+    pub(super) stuck_s: u64,
+}
 
 /// The actor of one session.
 #[derive(Debug)]
@@ -69,6 +91,11 @@ pub(super) struct SessionActor {
     expires: Instant,
     expires_at: u64,
     last_command: Instant,
+    shares: Shares,
+    memory_guard: MemoryGuard,
+    settings_bytes: usize,
+    /// Why the session is to end, once that is decided.
+    ending: Option<CloseReason>,
 }
 
 /// The response that runs, and its source.
@@ -77,9 +104,19 @@ struct Running {
     response: ActiveResponse,
     /// `None` while transcripts that it needs are under way.
     reply: Option<Reply>,
-    request: super::settings::ResponseRequest,
+    wanted: super::settings::ResponseRequest,
+    request: RequestTracker,
+    /// It counts as under way while this is held; a response that only tells a failure has none.
+    _permit: Option<RequestPermit>,
     /// When the turn that it answers had ended, for the latency metric.
     turn_ended: Option<(Instant, Duration)>,
+}
+
+/// A reply that was begun, and the request that it is.
+#[derive(Debug)]
+struct Begun {
+    reply: Reply,
+    request: RequestTracker,
 }
 
 impl SessionActor {
@@ -88,6 +125,7 @@ impl SessionActor {
         components: SessionComponents,
         live: &LiveConfig,
         first_audio: FirstAudioMeter,
+        shares: Shares,
     ) -> Self {
         let mut live = live.follow();
         let LiveSettings { config, features } = live.borrow_and_update().clone();
@@ -102,6 +140,7 @@ impl SessionActor {
             turn: TurnMachine::new(policy(&settings, &config)),
             conversation: Conversation::new(config.limits.max_items),
             components,
+            settings_bytes: size::settings(&settings),
             settings,
             open_item: None,
             attempt: None,
@@ -116,13 +155,16 @@ impl SessionActor {
             features,
             live,
             first_audio,
+            shares,
+            memory_guard: MemoryGuard::default(),
+            ending: None,
         }
     }
 
     /// Runs the session to its end and tells the client why it ended.
     pub(super) async fn run(
         mut self,
-        mut commands: mpsc::Receiver<SessionCommand>,
+        mut commands: metered::Receiver<SessionCommand>,
         shutdown: CancellationToken,
     ) -> CloseReason {
         self.outbox.send(SessionEvent::Created(Box::new(self.view())));
@@ -132,7 +174,13 @@ impl SessionActor {
         }
         self.end_response(super::event::ResponseStatus::Cancelled);
         drop(commands); // a reader that waits to send must not wait for a client that does not read
-        let last = self.outbox.send_last(SessionEvent::Closing(reason));
+        let (why, outbox) = (self.end_error(reason), self.outbox.clone());
+        let last = async {
+            if let Some(why) = why {
+                outbox.send_last(why).await;
+            }
+            outbox.send_last(SessionEvent::Closing(reason)).await;
+        };
         if tokio::time::timeout(CLOSING_GRACE, last).await.is_err() {
             tracing::debug!(session = %self.id, "the client did not read to the end");
         }
@@ -141,12 +189,13 @@ impl SessionActor {
 
     async fn serve(
         &mut self,
-        commands: &mut mpsc::Receiver<SessionCommand>,
+        commands: &mut metered::Receiver<SessionCommand>,
         shutdown: &CancellationToken,
     ) -> CloseReason {
         loop {
             let max_ahead = Duration::from_millis(self.config.playback.max_ahead_ms);
-            let idle_at = self.last_command + Duration::from_secs(self.config.limits.idle_s);
+            let idle_at = self.last_command + Duration::from_secs(self.limits().session.idle_s);
+            let beat_at = Instant::now() + HEARTBEAT;
             tokio::select! {
                 () = shutdown.cancelled() => return CloseReason::Shutdown,
                 command = commands.recv() => match command {
@@ -158,12 +207,17 @@ impl SessionActor {
                 piece = next_piece(&mut self.response, max_ahead) => self.on_piece(piece),
                 () = sleep_until(idle_at) => return CloseReason::Idle,
                 () = sleep_until(self.expires) => return CloseReason::Expired,
+                () = sleep_until(beat_at) => {}
             }
+            self.look_after();
             if self.outbox.overflowed() {
                 return CloseReason::SlowClient;
             }
             if self.outbox.is_closed() {
                 return CloseReason::ClientGone;
+            }
+            if let Some(reason) = self.ending {
+                return reason;
             }
         }
     }
@@ -194,8 +248,12 @@ impl SessionActor {
     }
 
     fn on_command(&mut self, command: SessionCommand) {
-        self.last_command = Instant::now();
-        if let Err(error) = self.on_action(command.action) {
+        if !matches!(command.action, Action::CancelRequest(_) | Action::End(_)) {
+            self.last_command = Instant::now();
+            self.shares.gauge.heard(self.last_command);
+        }
+        let done = self.make_room(&command.action).and_then(|()| self.on_action(command.action));
+        if let Err(error) = done {
             self.outbox.send(SessionEvent::Error { error, client_event_id: command.client_event_id });
         }
     }
@@ -215,6 +273,14 @@ impl SessionActor {
             Action::DeleteItem(item) => self.delete_item(item),
             Action::CreateResponse(request) => self.create_response(*request),
             Action::CancelResponse(id) => self.cancel_response(id.as_ref()),
+            Action::CancelRequest(id) => {
+                self.cancel_request(&id);
+                Ok(())
+            }
+            Action::End(reason) => {
+                self.ending = Some(reason);
+                Ok(())
+            }
             Action::Reject(error) => Err(error),
         }
     }
@@ -222,6 +288,7 @@ impl SessionActor {
     fn update(&mut self, patch: SettingsPatch) -> Result<(), SessionError> {
         let turns_change = patch.turn_detection.is_some();
         self.settings.apply(patch, self.voice_locked)?;
+        self.settings_bytes = size::settings(&self.settings);
         self.components.input.set_format(self.settings.input_format)?;
         self.components.callbacks.set_wanted(self.settings.transcription.is_some());
         if turns_change {
@@ -230,6 +297,20 @@ impl SessionActor {
         }
         self.outbox.send(SessionEvent::Updated(Box::new(self.view())));
         Ok(())
+    }
+
+    /// The limits as they are now.
+    fn limits(&self) -> Arc<QuotaLimits> {
+        self.shares.quota.limits()
+    }
+
+    /// Follows a new request. A response's is known by the id that the response will have.
+    fn track(&self, kind: RequestKind) -> RequestTracker {
+        let id = match kind {
+            RequestKind::Response => RequestId::from(ResponseId::random().as_str()),
+            RequestKind::Transcription | RequestKind::Speech => RequestId::random(),
+        };
+        self.shares.requests.track(id, kind)
     }
 
     fn view(&self) -> SessionView {

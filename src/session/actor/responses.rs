@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Piece, Running, SessionActor};
+use super::{Begun, Piece, Running, SessionActor};
 use crate::engine::compute::Urgency;
 use crate::engine::llm::{ChatMessage, ChatRole, LlmRequest};
 use crate::pool::Degradation;
 use crate::session::conversation::{Item, messages_of};
 use crate::session::error::{ItemEvent, SessionError};
-use crate::session::event::{ResponseStatus, TurnTimings};
+use crate::session::event::{ResponseStatus, SessionEvent, TurnTimings};
 use crate::session::id::ResponseId;
+use crate::session::lifecycle::{Outcome, RequestKind, RequestTracker};
+use crate::session::quota::{Charge, RequestPermit};
 use crate::session::response::{ActiveResponse, ResponseSettings};
 use crate::session::settings::{Modality, ResponseInput, ResponseRequest};
 use crate::session::speech_pipeline::{Reply, ReplyEvent, ReplyRequest, SpeechSettings};
@@ -28,7 +30,8 @@ impl SessionActor {
             return Err(SessionError::ResponseActive { response: running.response.id.clone() });
         }
         self.check_input(&request)?;
-        self.open_response(request, None, TurnTimings::default());
+        let permit = self.shares.quota.begin(Charge::Response)?;
+        self.open_response(request, None, TurnTimings::default(), Some(permit));
         self.continue_waiting_response();
         Ok(())
     }
@@ -37,7 +40,7 @@ impl SessionActor {
     pub(super) fn respond_to_turn(
         &mut self,
         request: ResponseRequest,
-        reply: Option<Reply>,
+        reply: Option<Begun>,
         timings: TurnTimings,
         ended: (Instant, Duration),
     ) {
@@ -46,7 +49,15 @@ impl SessionActor {
             tracing::debug!(session = %self.id, "a turn ended while an answer runs; not answered");
             return;
         }
-        self.open_response(request, reply, timings);
+        let permit = match self.shares.quota.begin(Charge::Response) {
+            Ok(permit) => permit,
+            Err(error) => {
+                // The turn and its transcript stay in the conversation; the answer alone is refused.
+                self.outbox.send(SessionEvent::Error { error: error.into(), client_event_id: None });
+                return;
+            }
+        };
+        self.open_response(request, reply, timings, Some(permit));
         if let Some(running) = &mut self.response {
             running.turn_ended = Some(ended);
         }
@@ -56,18 +67,29 @@ impl SessionActor {
     /// Tells the client that a turn will not be answered.
     pub(super) fn fail_response(&mut self, error: SessionError) {
         if self.response.is_none() {
-            self.open_response(ResponseRequest::default(), None, TurnTimings::default());
+            self.open_response(ResponseRequest::default(), None, TurnTimings::default(), None);
             self.end_response(ResponseStatus::Failed(error));
         }
     }
 
-    fn open_response(&mut self, request: ResponseRequest, reply: Option<Reply>, timings: TurnTimings) {
-        let settings = ResponseSettings::new(&self.settings, request.clone());
-        let response = ActiveResponse::create(settings, &self.conversation_id, timings, &self.outbox);
+    fn open_response(
+        &mut self,
+        wanted: ResponseRequest,
+        begun: Option<Begun>,
+        timings: TurnTimings,
+        permit: Option<RequestPermit>,
+    ) {
+        let settings = ResponseSettings::new(&self.settings, wanted.clone());
+        let (reply, request) = match begun {
+            Some(Begun { reply, request }) => (Some(reply), request),
+            None => (None, self.track(RequestKind::Response)),
+        };
+        let id = ResponseId::from(request.id().as_str());
+        let response = ActiveResponse::create(id, settings, &self.conversation_id, timings, &self.outbox);
         if let Some(reply) = &reply {
             reply.speak();
         }
-        self.response = Some(Running { response, reply, request, turn_ended: None });
+        self.response = Some(Running { response, reply, wanted, request, _permit: permit, turn_ended: None });
     }
 
     /// Starts the reply of a response that waited, once every turn before it is transcribed.
@@ -76,26 +98,29 @@ impl SessionActor {
             return;
         }
         let Some(running) = self.response.as_ref().filter(|running| running.reply.is_none()) else { return };
-        let messages = self.messages_for(&running.request, &running.response.settings);
-        let reply = self.start_reply(&running.response.settings, messages, true);
+        let messages = self.messages_for(&running.wanted, &running.response.settings);
+        let reply = self.start_reply(&running.response.settings, messages, &running.request, true);
         if let Some(running) = &mut self.response {
             running.reply = Some(reply);
         }
     }
 
     /// Begins the answer to words that are not in the history yet.
-    pub(super) fn start_reply_to(&self, text: &str) -> Reply {
+    pub(super) fn start_reply_to(&self, text: &str) -> Begun {
         let settings = ResponseSettings::new(&self.settings, ResponseRequest::default());
         let mut messages = self.conversation.messages(&settings.instructions);
         messages.push(ChatMessage::text(ChatRole::User, text));
         let speak_ahead = self.components.pipeline.degradation() < Degradation::NoSpeechAhead;
-        self.start_reply(&settings, messages, speak_ahead)
+        let request = self.track(RequestKind::Response);
+        let reply = self.start_reply(&settings, messages, &request, speak_ahead);
+        Begun { reply, request }
     }
 
     fn start_reply(
         &self,
         settings: &ResponseSettings,
         messages: Vec<ChatMessage>,
+        request: &RequestTracker,
         speak_ahead: bool,
     ) -> Reply {
         let keep_short = self.components.pipeline.degradation() >= Degradation::ShorterReplies;
@@ -115,6 +140,7 @@ impl SessionActor {
             },
             speech,
             speak_ahead,
+            request: request.clone(),
         })
     }
 
@@ -161,8 +187,9 @@ impl SessionActor {
         if audio {
             self.voice_locked = true;
             if let Some((ended, silence)) = running.turn_ended.take() {
-                let waited = ended.elapsed();
-                metrics::histogram!(names::RESPONSE_LATENCY_SECONDS).record((silence + waited).as_secs_f64());
+                let (waited, latency) = (ended.elapsed(), silence + ended.elapsed());
+                metrics::histogram!(names::RESPONSE_LATENCY_SECONDS).record(latency.as_secs_f64());
+                self.shares.gauge.add_latency(latency);
                 self.first_audio.record(waited); // without the silence: that is a setting, no load
             }
         }
@@ -197,6 +224,7 @@ impl SessionActor {
     pub(super) fn end_response(&mut self, status: ResponseStatus) {
         let Some(running) = self.response.take() else { return };
         drop(running.reply);
+        running.request.finish(&outcome(&status));
         if let ResponseStatus::Failed(error) = &status {
             tracing::warn!(session = %self.id, %error, "a response failed");
             if let (SessionError::Overloaded(_), Some((ended, _))) = (error, running.turn_ended) {
@@ -208,6 +236,16 @@ impl SessionActor {
         if let Some(spoken) = running.response.finish(status, &mut scene) {
             self.last_spoken = Some(spoken);
         }
+    }
+}
+
+fn outcome(status: &ResponseStatus) -> Outcome {
+    match status {
+        ResponseStatus::Completed | ResponseStatus::OutOfTokens => Outcome::Completed,
+        ResponseStatus::Interrupted | ResponseStatus::Cancelled | ResponseStatus::InProgress => {
+            Outcome::Cancelled
+        }
+        ResponseStatus::Failed(error) => Outcome::of_error(error),
     }
 }
 

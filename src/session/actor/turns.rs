@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{SessionActor, threshold};
+use super::{Begun, SessionActor, threshold};
 use crate::session::completeness::completeness;
 use crate::session::conversation::{Content, Item, ItemBody, ItemStatus, Role};
 use crate::session::error::SessionError;
 use crate::session::event::{SessionEvent, TurnTimings};
 use crate::session::id::ItemId;
+use crate::session::lifecycle::{RequestKind, RequestTracker};
+use crate::session::quota::{Charge, RequestPermit};
 use crate::session::settings::ResponseRequest;
-use crate::session::speech_pipeline::{Job, Reply, TimedTranscript, TranscriptEvent, Utterance};
+use crate::session::speech_pipeline::{Job, TimedTranscript, TranscriptEvent, Utterance};
 use crate::session::turn::{SAMPLES_PER_MS, Span, TurnAction, TurnKey};
 use crate::telemetry::metrics as names;
 
@@ -25,9 +27,18 @@ const ONSET_SLACK_MS: u64 = 100;
 #[derive(Debug)]
 pub(super) struct Attempt {
     key: TurnKey,
-    job: Job,
+    pub(super) work: Transcribing,
     heard: Option<Heard>,
-    reply: Option<Reply>,
+    pub(super) reply: Option<Begun>,
+}
+
+/// A transcription under way; dropping it stops it.
+#[derive(Debug)]
+pub(super) struct Transcribing {
+    _job: Job,
+    pub(super) request: RequestTracker,
+    /// What its audio holds.
+    pub(super) bytes: usize,
 }
 
 /// What an attempt heard.
@@ -41,8 +52,9 @@ struct Heard {
 /// A turn that ended before it was transcribed.
 #[derive(Debug)]
 pub(super) struct CommittedTurn {
-    item: ItemId,
-    _job: Job,
+    pub(super) item: ItemId,
+    pub(super) work: Transcribing,
+    permit: RequestPermit,
     respond: bool,
     ended: (Instant, Duration),
 }
@@ -79,6 +91,7 @@ impl SessionActor {
             let buffered_ms = samples as f64 / SAMPLES_PER_MS as f64;
             return Err(SessionError::InputBufferTooSmall { minimum_ms: MIN_COMMIT_MS, buffered_ms });
         }
+        self.shares.quota.check(Charge::Other)?; // what is buffered stays
         self.attempt = None;
         let key = self.turn.manual_turn();
         self.end_turn(key, span, false, Duration::ZERO);
@@ -124,18 +137,23 @@ impl SessionActor {
     }
 
     fn try_turn(&mut self, key: TurnKey, span: Span) {
-        let job = self.transcribe(key, span);
-        self.attempt = Some(Attempt { key, job, heard: None, reply: None });
+        let work = self.transcribe(key, span);
+        self.attempt = Some(Attempt { key, work, heard: None, reply: None });
     }
 
-    fn transcribe(&self, key: TurnKey, span: Span) -> Job {
+    fn transcribe(&self, key: TurnKey, span: Span) -> Transcribing {
         let transcription = self.settings.transcription.as_ref();
-        self.components.pipeline.transcribe(Utterance {
+        let request = self.track(RequestKind::Transcription);
+        let audio = self.components.input.utterance(span);
+        let bytes = size_of_val(&*audio);
+        let job = self.components.pipeline.transcribe(Utterance {
             key,
-            audio: self.components.input.utterance(span),
+            audio,
             language: transcription.and_then(|settings| settings.language.clone()),
             prompt: transcription.and_then(|settings| settings.prompt.clone()),
-        })
+            request: request.clone(),
+        });
+        Transcribing { _job: job, request, bytes }
     }
 
     fn follow_end(&mut self, key: TurnKey, span: Span, tried: bool, silence: Duration) {
@@ -152,23 +170,27 @@ impl SessionActor {
         let by_voice = self.settings.turn_detection.as_ref();
         let respond = !silence.is_zero() && by_voice.is_some_and(|detection| detection.create_response);
         let attempt = self.attempt.take().filter(|attempt| tried && attempt.key == key);
-        let job = match attempt {
+        // What was said is never refused, or it would be lost; it uses the quota up.
+        let permit = self.shares.quota.begin_anyway(Charge::Other);
+        let work = match attempt {
             Some(Attempt { heard: Some(heard), reply, .. }) => {
+                drop(permit); // it is over
                 self.commit_item(&item, Some(&heard.text));
                 self.on_heard(&item, &heard, respond.then_some((reply, ended)));
                 self.release_audio(span.to);
                 return;
             }
-            Some(Attempt { job, .. }) => job,
+            Some(Attempt { work, .. }) => work,
             None => self.transcribe(key, span),
         };
         self.commit_item(&item, None);
         self.release_audio(span.to);
-        self.committed.insert(key, CommittedTurn { item, _job: job, respond, ended });
+        self.committed.insert(key, CommittedTurn { item, work, permit, respond, ended });
     }
 
     fn commit_item(&mut self, id: &ItemId, transcript: Option<&str>) {
         metrics::counter!(names::TURNS_TOTAL, "outcome" => "committed").increment(1);
+        self.shares.gauge.count_turn();
         let content = vec![Content::InputAudio(transcript.map(str::to_owned))];
         let body = ItemBody::Message { role: Role::User, content };
         let item = Item { id: id.clone(), status: ItemStatus::Completed, body };
@@ -184,7 +206,7 @@ impl SessionActor {
         if self.attempt.as_ref().is_some_and(|attempt| attempt.key == key) {
             self.on_attempt_transcript(event);
         } else if let Some(turn) = self.committed.remove(&key) {
-            self.on_committed_transcript(&turn, event);
+            self.on_committed_transcript(turn, event);
         } else {
             tracing::debug!(session = %self.id, ?key, "dropped a stale transcript");
         }
@@ -213,26 +235,29 @@ impl SessionActor {
     }
 
     /// Begins the answer to a turn that may be over. It waits in its channel until the turn is.
-    fn speculate(&self, text: &str) -> Option<Reply> {
+    fn speculate(&self, text: &str) -> Option<Begun> {
         let wanted = self.settings.turn_detection.as_ref().is_some_and(|turns| turns.create_response);
         let free = self.response.is_none() && self.committed.is_empty();
-        (wanted && free && self.features.speculation && !text.is_empty()).then(|| self.start_reply_to(text))
+        let due = wanted && free && self.features.speculation && !text.is_empty();
+        (due && self.shares.quota.allows(Charge::Response)).then(|| self.start_reply_to(text))
     }
 
-    fn on_committed_transcript(&mut self, turn: &CommittedTurn, event: TranscriptEvent) {
+    fn on_committed_transcript(&mut self, turn: CommittedTurn, event: TranscriptEvent) {
+        let CommittedTurn { item, permit, respond, ended, .. } = turn;
+        drop(permit); // the answer may take its place
         match event.result {
             Ok(result) => {
                 let heard = heard(&result, event.seconds);
-                self.conversation.set_transcript(&turn.item, &heard.text);
-                let answer = turn.respond.then_some((None, turn.ended));
-                self.on_heard(&turn.item, &heard, answer);
+                self.conversation.set_transcript(&item, &heard.text);
+                let answer = respond.then_some((None, ended));
+                self.on_heard(&item, &heard, answer);
             }
             Err(error) => {
                 tracing::warn!(session = %self.id, %error, "a turn could not be transcribed");
-                self.components.callbacks.on_failed(&turn.item, error.clone());
-                if turn.respond {
+                self.components.callbacks.on_failed(&item, error.clone());
+                if respond {
                     if matches!(error, SessionError::Overloaded(_)) {
-                        self.first_audio.record(turn.ended.0.elapsed()); // it would have been later still
+                        self.first_audio.record(ended.0.elapsed()); // it would have been later still
                     }
                     self.fail_response(error);
                 }
@@ -246,7 +271,7 @@ impl SessionActor {
         &mut self,
         item: &ItemId,
         heard: &Heard,
-        answer: Option<(Option<Reply>, (Instant, Duration))>,
+        answer: Option<(Option<Begun>, (Instant, Duration))>,
     ) {
         self.components.callbacks.on_final(item, &heard.text, heard.seconds);
         let Some((reply, ended)) = answer else { return };
@@ -268,7 +293,7 @@ impl SessionActor {
     }
 
     /// In silence, keeps only what a begin may still need.
-    fn forget_silence(&mut self) {
+    pub(super) fn forget_silence(&mut self) {
         if self.turn.open_turn().is_none() {
             let keep = self.turn.padding() + ONSET_SLACK_MS * SAMPLES_PER_MS;
             let end = self.components.input.kept().to;

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::error::SessionError;
+use super::lifecycle::{Outcome, RequestTracker};
 use super::turn::TurnKey;
 use crate::engine::stt::{STT_SAMPLE_RATE, SttRequest, Transcript};
 use crate::pool::{Degradation, HolderId, LeaseRequest, ResourcePoolManager, Served, WorkClass};
@@ -76,6 +77,8 @@ pub struct Utterance {
     pub language: Option<String>,
     /// Words likely to be said.
     pub prompt: Option<String>,
+    /// Follows it.
+    pub request: RequestTracker,
 }
 
 impl SpeechPipelineManager {
@@ -94,10 +97,11 @@ impl SpeechPipelineManager {
         let (this, stop) = (self.clone(), CancellationToken::new());
         let guard = stop.clone().drop_guard();
         self.runtime.spawn("transcribe", async move {
-            let key = utterance.key;
+            let (key, request) = (utterance.key, utterance.request.clone());
             let seconds = utterance.audio.len() as f64 / f64::from(STT_SAMPLE_RATE);
             let work = async {
                 let result = this.run_transcribe(utterance).await;
+                request.finish(&Outcome::of_result(&result));
                 this.transcripts.send(TranscriptEvent { key, seconds, result }).await
             };
             tokio::select! {
@@ -124,7 +128,14 @@ impl SpeechPipelineManager {
         let request =
             SttRequest { audio: utterance.audio, language: utterance.language, prompt: utterance.prompt };
         let lease = self.lease_request(WorkClass::FinalTranscript);
-        let Served { value, queued, took, .. } = self.pools.stt.transcribe(lease, request).await?;
+        let tracker = utterance.request;
+        tracker.queued();
+        let served = self.pools.stt.transcribe(lease, request).await;
+        let Served { value, queued, took, instance } =
+            served.inspect_err(|error| tracker.call_failed(error))?;
+        tracker.called(Instant::now() - took, &instance);
+        tracker.call_ended();
+        tracker.released();
         metrics::histogram!(names::STAGE_SECONDS, "stage" => "stt").record(took.as_secs_f64());
         Ok(TimedTranscript { transcript: value, queued, took })
     }

@@ -19,6 +19,7 @@ use crate::engine::tts::{SpeechChunk, TimedWord, TtsEvent, TtsRequest};
 use crate::pool::{CallError, WorkClass};
 use crate::session::clause::ClauseChunker;
 use crate::session::error::SessionError;
+use crate::session::lifecycle::{RequestTracker, Stage};
 use crate::telemetry::metrics as names;
 
 /// Events that wait for the session: about 1.5 s of speech in chunks of 100 ms.
@@ -35,6 +36,8 @@ pub struct ReplyRequest {
     pub speech: Option<SpeechSettings>,
     /// Whether to speak at once. Else the text is made, and its speech waits for [`Reply::speak`].
     pub speak_ahead: bool,
+    /// Follows it; whoever takes the answer says how it ended.
+    pub request: RequestTracker,
 }
 
 /// How to speak.
@@ -192,6 +195,7 @@ pub(super) fn start(pipeline: &SpeechPipelineManager, request: ReplyRequest) -> 
         clause: 0,
         timings: ReplyTimings::default(),
         may_speak: may_speak.clone(),
+        tracker: request.request.stage(Stage::Tts),
     };
     pipeline.runtime.spawn("reply", async move {
         tokio::select! {
@@ -212,7 +216,7 @@ async fn run(
     let mut out = Outbound::new(sender);
     let (pieces, queue) = mpsc::channel(PIECES_CAPACITY);
     let chunker = request.speech.is_some().then(ClauseChunker::default);
-    let think = think(pipeline, request.llm, chunker, pieces);
+    let think = think(pipeline, (request.llm, request.request.stage(Stage::Llm)), chunker, pieces);
     let speak = speaker.run(request.speech, queue, &mut out);
     // If speaking stops, thinking finds its queue closed; if thinking fails, its error is what matters.
     let (thought, spoken) = futures::join!(think, speak);
@@ -226,14 +230,17 @@ async fn run(
 /// First stage: drains the language model.
 async fn think(
     pipeline: &SpeechPipelineManager,
-    request: LlmRequest,
+    (request, tracker): (LlmRequest, RequestTracker),
     mut chunker: Option<ClauseChunker>,
     pieces: mpsc::Sender<Piece>,
 ) -> Result<(), Stop> {
     let urgency = request.urgency.clone();
     let lease = pipeline.lease_request(WorkClass::FirstClause);
-    let mut stream = pipeline.pools.llm.generate(lease, request).await?;
+    tracker.queued();
+    let stream = pipeline.pools.llm.generate(lease, request).await;
+    let mut stream = stream.inspect_err(|error| tracker.call_failed(error))?;
     let called = stream.called;
+    tracker.called(called, stream.instance());
     let mut timings = ReplyTimings { queue_llm: Some(stream.queued), ..ReplyTimings::default() };
     while let Some(event) = stream.next().await {
         let event = event?;
@@ -247,6 +254,8 @@ async fn think(
             pieces.send(piece).await.map_err(|_| Stop::Abandoned)?;
         }
         if let Some((finish, usage)) = end {
+            tracker.call_ended();
+            tracker.released();
             let end = Piece::End(LlmEnd { finish, usage, timings });
             return pieces.send(end).await.map_err(|_| Stop::Abandoned);
         }
@@ -289,6 +298,7 @@ struct Speaker {
     clause: usize,
     timings: ReplyTimings,
     may_speak: CancellationToken,
+    tracker: RequestTracker,
 }
 
 impl Speaker {
@@ -324,8 +334,11 @@ impl Speaker {
         let class = if self.clause == 0 { WorkClass::FirstClause } else { WorkClass::Continuation };
         let lease = self.pipeline.lease_request(class);
         let request = TtsRequest { text: text.clone(), voice: speech.voice.clone(), speed: speech.speed };
-        let mut stream = self.pipeline.pools.tts.synthesize(lease, request).await?;
+        self.tracker.queued();
+        let stream = self.pipeline.pools.tts.synthesize(lease, request).await;
+        let mut stream = stream.inspect_err(|error| self.tracker.call_failed(error))?;
         let called = stream.called;
+        self.tracker.called(called, stream.instance());
         self.timings.queue_tts.get_or_insert(stream.queued);
         let mut voice = ClauseVoice { resampler: None, sample_rate: speech.sample_rate };
         out.offer(ReplyEvent::Clause(text))?;
@@ -343,6 +356,8 @@ impl Speaker {
         }
         offer_audio(out, voice.finish())?;
         drop(stream); // its slot is given back before the wait for playback
+        self.tracker.call_ended();
+        self.tracker.released();
         self.clause += 1;
         out.flush().await?;
         Ok(())

@@ -1,0 +1,194 @@
+//! The keys of what computes: pools, engines, memory; and of logs.
+
+use super::Allowed::{Any, Between, OneOf, Text};
+use super::{Allowed, DAY_S, Key, MINUTE_MS, key, now};
+use crate::config::check;
+
+const FALLBACK: &str = "It serves only where no other engine of its list is healthy";
+const ENGINE_NAME: &str = "Its name in logs and metrics; no two of a list share it";
+/// More is a slip of the pen, and would be as many threads.
+const SLOTS: Allowed = Between(1.0, 256.0);
+const GIB_AS_MIB: f64 = 1_024.0;
+const COST_MIB: Allowed = Between(0.0, GIB_AS_MIB * 65_536.0);
+
+const COST_US: Allowed = Between(0.0, 1e9);
+const COST_RAM: &str = "RAM of the instance without its slots; worked out from its files where not set";
+const COST_SLOT_RAM: &str = "RAM of each slot at work";
+const COST_VRAM: &str = "GPU memory of the instance without its slots";
+const COST_SLOT_VRAM: &str = "GPU memory of each slot at work";
+
+/// In the order in which people read them.
+pub(super) const KEYS: &[Key] = &[
+    now(
+        "pools.max_wait_ms",
+        "How long a request waits for an engine before `overloaded`",
+        Between(50.0, MINUTE_MS),
+    ),
+    now(
+        "pools.max_waiting",
+        "Requests that may wait in one pool; one more is refused",
+        Between(1.0, 100_000.0),
+    ),
+    now(
+        "pools.max_share",
+        "The part of a pool's slots that one session may have at once; two it may always have",
+        Between(0.01, 1.0),
+    ),
+    now(
+        "pools.cpu_permits",
+        "Engine calls that compute on this machine's CPU at once, over all pools; 0: as many as it has cores",
+        Between(0.0, 1_024.0),
+    ),
+    now(
+        "pools.first_output_ms",
+        "How long an engine may take to its first output; then the call is tried once elsewhere",
+        Between(100.0, 10.0 * MINUTE_MS),
+    ),
+    now(
+        "pools.stall_ms",
+        "How long an engine may pause within its answer before the call counts as failed",
+        Between(100.0, 10.0 * MINUTE_MS),
+    ),
+    now(
+        "pools.breaker_failures",
+        "Failed calls in a row after which an engine gets no more until a probe succeeds",
+        Between(1.0, 1_000.0),
+    ),
+    now(
+        "pools.breaker_backoff_ms",
+        "Pause before that probe; it doubles with each that fails, up to a minute",
+        Between(10.0, MINUTE_MS),
+    ),
+    now(
+        "pools.stuck_after_ms",
+        "How long an engine may hold on to a cancelled call before it is replaced",
+        Between(100.0, 10.0 * MINUTE_MS),
+    ),
+    now("pools.probe_interval_s", "An engine that nobody used for so long is tried", Between(1.0, DAY_S)),
+    now("pools.probe_timeout_ms", "How long a probe may take", Between(100.0, MINUTE_MS)),
+    now(
+        "pools.grow_after_ms",
+        "A pool grows, up to max_instances, when waits stay longer than this",
+        Between(1.0, MINUTE_MS),
+    ),
+    now("pools.max_instances.stt", "Speech-to-text engines that the pool may grow to", SLOTS),
+    now("pools.max_instances.llm", "Language models that the pool may grow to", SLOTS),
+    now("pools.max_instances.tts", "Text-to-speech engines that the pool may grow to", SLOTS),
+    now(
+        "pools.governor.queue_delay_ms",
+        "The wait for an engine that counts as full pressure",
+        Between(1.0, MINUTE_MS),
+    ),
+    now(
+        "pools.governor.raise_after_ms",
+        "How long full pressure lasts before the next thing is done without",
+        Between(100.0, 10.0 * MINUTE_MS),
+    ),
+    now(
+        "pools.governor.lower_after_ms",
+        "How long pressure stays low before one is taken back",
+        Between(100.0, 10.0 * MINUTE_MS),
+    ),
+    key(
+        "engines.onnxruntime",
+        "ONNX Runtime's shared library, read when an engine needs it",
+        Any("a path; scripts/setup puts the library at the default"),
+    ),
+    key("engines.stt[*].kind", "Speech-to-text: what it runs on", OneOf(&["whisper", "scripted"])),
+    key("engines.stt[*].name", ENGINE_NAME, Text("text", check::not_empty)),
+    key("engines.stt[*].slots", "Utterances transcribed at once: a thread and a state each", SLOTS),
+    key("engines.stt[*].fallback", FALLBACK, Any("true or false")),
+    key("engines.stt[*].model", "A ggml Whisper model", Any("a path")),
+    key(
+        "engines.stt[*].language",
+        "Language of requests that name none",
+        Any("an ISO 639-1 code that the model knows"),
+    ),
+    key(
+        "engines.stt[*].audio_ctx_margin",
+        "Encoder positions of 20 ms beyond the audio; more is steadier and slower",
+        Between(0.0, 1_500.0),
+    ),
+    key("engines.stt[*].cost.ram_mib", COST_RAM, COST_MIB),
+    key("engines.stt[*].cost.slot_ram_mib", COST_SLOT_RAM, COST_MIB),
+    key("engines.stt[*].cost.vram_mib", COST_VRAM, COST_MIB),
+    key("engines.stt[*].cost.slot_vram_mib", COST_SLOT_VRAM, COST_MIB),
+    key("engines.stt[*].cost.unit_cpu_us", "CPU time of a second of speech heard, in microseconds", COST_US),
+    key("engines.llm[*].kind", "Language model: what it runs on", OneOf(&["onnx", "scripted"])),
+    key("engines.llm[*].name", ENGINE_NAME, Text("text", check::not_empty)),
+    key("engines.llm[*].slots", "Answers written at once", SLOTS),
+    key("engines.llm[*].fallback", FALLBACK, Any("true or false")),
+    key("engines.llm[*].model", "Directory of the model", Any("a path")),
+    key(
+        "engines.llm[*].file",
+        "The graph within it",
+        Any("a path; without it onnx/model.onnx, else model.onnx"),
+    ),
+    key(
+        "engines.llm[*].max_context",
+        "Tokens of a prompt and its answer, at most; a cache of so many is held for each answer",
+        Between(64.0, 1_048_576.0),
+    ),
+    key(
+        "engines.llm[*].max_tokens",
+        "Tokens of an answer where the request does not say",
+        Between(1.0, 1_048_576.0),
+    ),
+    key(
+        "engines.llm[*].sampling.temperature",
+        "0 takes the likeliest token, 1 the model's own odds",
+        Between(0.0, 5.0),
+    ),
+    key(
+        "engines.llm[*].sampling.top_p",
+        "Draws among the likeliest that add up to this",
+        Between(0.001, 1.0),
+    ),
+    key(
+        "engines.llm[*].sampling.top_k",
+        "Draws among so many of the likeliest, 0 among all",
+        Between(0.0, 1_048_576.0),
+    ),
+    key(
+        "engines.llm[*].sampling.repetition_penalty",
+        "Makes tokens that were there less likely; 1 does not",
+        Between(0.1, 10.0),
+    ),
+    key("engines.llm[*].cost.ram_mib", COST_RAM, COST_MIB),
+    key("engines.llm[*].cost.slot_ram_mib", COST_SLOT_RAM, COST_MIB),
+    key("engines.llm[*].cost.vram_mib", COST_VRAM, COST_MIB),
+    key("engines.llm[*].cost.slot_vram_mib", COST_SLOT_VRAM, COST_MIB),
+    key("engines.llm[*].cost.unit_cpu_us", "CPU time of a token of an answer, in microseconds", COST_US),
+    key("engines.tts[*].kind", "Text-to-speech: what it runs on", OneOf(&["espeak", "scripted"])),
+    key("engines.tts[*].name", ENGINE_NAME, Text("text", check::not_empty)),
+    key("engines.tts[*].slots", "Clauses spoken at once: a process each", SLOTS),
+    key("engines.tts[*].fallback", FALLBACK, Any("true or false")),
+    key("engines.tts[*].program", "espeak-ng, looked up in PATH", Any("a path or a name")),
+    key(
+        "engines.tts[*].language",
+        "Language that OpenAI's voice names speak",
+        Any("a language of `espeak-ng --voices`"),
+    ),
+    key("engines.tts[*].cost.ram_mib", COST_RAM, COST_MIB),
+    key("engines.tts[*].cost.slot_ram_mib", COST_SLOT_RAM, COST_MIB),
+    key("engines.tts[*].cost.vram_mib", COST_VRAM, COST_MIB),
+    key("engines.tts[*].cost.slot_vram_mib", COST_SLOT_VRAM, COST_MIB),
+    key("engines.tts[*].cost.unit_cpu_us", "CPU time of a second of speech made, in microseconds", COST_US),
+    key("engines.vad.kind", "Voice activity: what it runs on", OneOf(&["earshot", "scripted"])),
+    key(
+        "memory.ram_mib",
+        "RAM that all engines and sessions may take, in MiB; 0 is four fifths of what there is",
+        COST_MIB,
+    ),
+    key(
+        "memory.vram_mib",
+        "GPU memory that all engines may take, in MiB; 0 is nine tenths of what there is",
+        COST_MIB,
+    ),
+    now(
+        "telemetry.log",
+        "Which log lines are written",
+        Text("a filter like \"info\" or \"warn,antiphon::pool=debug\"", check::log_filter),
+    ),
+    key("telemetry.log_format", "How a log line looks", OneOf(&["text", "json"])),
+];

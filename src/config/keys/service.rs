@@ -1,0 +1,168 @@
+//! The keys of what serves people: the server, sessions, features.
+
+use super::Allowed::{Any, Between, OneOf, Text};
+use super::{DAY_S, Key, MINUTE_MS, key, next, now};
+use crate::config::check;
+
+const MIB: f64 = 1_048_576.0;
+
+/// In the order in which people read them.
+pub(super) const KEYS: &[Key] = &[
+    key("preset", "Where values start from that are not set here", OneOf(&["cpu", "gpu-16gb"])),
+    key(
+        "server.bind",
+        "Address and port to listen on",
+        Any("address:port; beyond loopback only with API keys"),
+    ),
+    next("server.max_sessions", "Sessions at once; one more waits in line", Between(1.0, 100_000.0)),
+    key("server.max_frame_bytes", "Largest WebSocket message", Between(65_536.0, 64.0 * MIB)),
+    key(
+        "server.allowed_origins",
+        "Web origins whose pages may connect, besides the server's own",
+        Any("a list of origins like \"https://voice.example\", or \"*\""),
+    ),
+    key(
+        "server.shutdown_grace_ms",
+        "How long turns may finish when the server stops",
+        Between(0.0, 10.0 * MINUTE_MS),
+    ),
+    key(
+        "server.ping_interval_s",
+        "How often clients are pinged; silent for three, they are gone",
+        Between(1.0, 3_600.0),
+    ),
+    next(
+        "server.admission.max_connections",
+        "Sessions, waiting and refused clients at once; one more is answered 503",
+        Between(1.0, 1_000_000.0),
+    ),
+    next(
+        "server.admission.max_queue",
+        "Clients that may wait for a place; one more is told `overloaded` and closed with 1013",
+        Between(0.0, 10_000.0),
+    ),
+    now(
+        "server.admission.max_wait_s",
+        "How long a client may wait for a place before it is told `overloaded`",
+        Between(1.0, 3_600.0),
+    ),
+    next(
+        "server.admission.first_audio_target_ms",
+        "From the end of a turn to the first audio of its answer, for 95 of 100 turns: headroom is 1 - p95 / this",
+        Between(50.0, MINUTE_MS),
+    ),
+    next(
+        "server.admission.min_headroom",
+        "Below this headroom newcomers wait even if places are free; -1 never lets them wait for it until \
+         answers take twice the target",
+        Between(-10.0, 0.95),
+    ),
+    next(
+        "server.admission.resume_headroom",
+        "Headroom from which on they are let in again; not below `min_headroom`",
+        Between(-10.0, 1.0),
+    ),
+    key("server.auth.keys", "API keys; without any, only this machine may connect", Any("a list of keys")),
+    key(
+        "server.auth.keys[*].name",
+        "Whose key it is; stands in logs and status",
+        Text("text", check::not_empty),
+    ),
+    key(
+        "server.auth.keys[*].sha256",
+        "SHA-256 of the key: `printf %s \"$KEY\" | sha256sum`",
+        Text("64 hexadecimal digits", check::sha256),
+    ),
+    key("server.auth.keys[*].role", "What its holder may do (default user)", OneOf(&["user", "admin"])),
+    now(
+        "session.limits.max_input_audio_ms",
+        "Audio that a client may send without committing it",
+        Between(1_000.0, 30.0 * MINUTE_MS),
+    ),
+    now(
+        "session.limits.max_utterance_ms",
+        "Longest utterance; it is committed there as it stands",
+        Between(1_000.0, 10.0 * MINUTE_MS),
+    ),
+    now("session.limits.max_items", "Items of a conversation", Between(2.0, 100_000.0)),
+    next("session.limits.max_session_s", "Duration of a session", Between(10.0, DAY_S)),
+    now(
+        "session.limits.drain_ms",
+        "How long the answer that runs may go on when the server stops",
+        Between(0.0, 10.0 * MINUTE_MS),
+    ),
+    now("session.limits.idle_s", "Silence of the client after which its session ends", Between(5.0, DAY_S)),
+    now(
+        "session.limits.max_memory_bytes",
+        "Memory of a session: audio, history, settings, queues",
+        Between(65_536.0, 65_536.0 * MIB),
+    ),
+    now(
+        "session.limits.max_requests_per_minute",
+        "Responses and transcriptions of a session within a minute",
+        Between(1.0, 100_000.0),
+    ),
+    now(
+        "session.limits.max_concurrent_requests",
+        "Responses and transcriptions of a session at once",
+        Between(1.0, 1_000.0),
+    ),
+    now(
+        "session.per_user.max_sessions",
+        "Sessions of one API key at once; one more is refused with 429",
+        Between(1.0, 100_000.0),
+    ),
+    now(
+        "session.per_user.max_concurrent_requests",
+        "Requests at once of all sessions of one API key",
+        Between(1.0, 100_000.0),
+    ),
+    now(
+        "session.per_user.max_responses_per_minute",
+        "Responses within a minute of all sessions of one API key",
+        Between(1.0, 100_000.0),
+    ),
+    now("session.records.per_session", "Requests remembered of an open session", Between(1.0, 10_000.0)),
+    now(
+        "session.records.of_ended_sessions",
+        "Requests remembered of all sessions that ended",
+        Between(0.0, 1_000_000.0),
+    ),
+    now("session.health.interval_s", "How often all sessions are looked at", Between(1.0, 3_600.0)),
+    now("session.health.stuck_s", "Stillness of a session's task that ends it", Between(10.0, DAY_S)),
+    now(
+        "session.health.max_silence_s",
+        "Time without any sign of life on a socket that ends its session",
+        Between(10.0, DAY_S),
+    ),
+    now(
+        "session.endpointing.soft_pause_ms",
+        "Silence after which transcript and answer are begun speculatively",
+        Between(32.0, 5_000.0),
+    ),
+    now("session.endpointing.complete_ms", "Silence that ends a whole sentence", Between(32.0, 10_000.0)),
+    now("session.endpointing.unsure_ms", "Silence that ends what may be whole", Between(32.0, 10_000.0)),
+    now(
+        "session.endpointing.incomplete_ms",
+        "Silence that ends what stops in the middle of something",
+        Between(32.0, 10_000.0),
+    ),
+    now(
+        "session.playback.max_ahead_ms",
+        "How far audio sent may be ahead of audio heard",
+        Between(200.0, MINUTE_MS),
+    ),
+    next("session.defaults.instructions", "System message of sessions that set none", Any("text")),
+    next("session.defaults.voice", "Voice of sessions that set none", Text("text", check::not_empty)),
+    now("features.speculation", "Begin answers before the turn has ended", Any("true or false")),
+    now(
+        "features.concurrent_processing",
+        "Engines compute several calls at once; off, as a fallback, one call, or one step of a language model, at a time",
+        Any("true or false"),
+    ),
+    now(
+        "features.adaptive_quality",
+        "Lower quality in steps before sessions are refused",
+        Any("true or false"),
+    ),
+];
