@@ -156,7 +156,8 @@ async fn status_tells_the_whole_server() {
     let (status, body) = ask(&server, "GET", "/api/status", None).await;
     assert_eq!(status, 200);
     assert_eq!((&body["version"], &body["ready"]), (&json!(env!("CARGO_PKG_VERSION")), &json!(true)));
-    assert_eq!((&body["sessions"]["open"], &body["sessions"]["limit"]), (&json!(1), &json!(200)));
+    assert_eq!((&body["sessions"]["open"], &body["admission"]["max_sessions"]), (&json!(1), &json!(200)));
+    assert_eq!((&body["degradation"], &body["compute"]["in_use"]), (&json!("none"), &json!(0)));
     let requests = &body["requests"];
     for (name, expected) in [("active", 0), ("peak", 1), ("total", 1), ("succeeded", 1), ("failed", 0)] {
         assert_eq!(requests[name], expected, "{name}: {requests}");

@@ -28,6 +28,16 @@ pub enum CallError {
     Engine(#[from] EngineError),
 }
 
+/// Follows a call. A call that is tried twice goes through all of it twice.
+pub trait CallObserver: Send + Sync {
+    /// It stands in line.
+    fn queued(&self);
+    /// It has a slot of this instance, which is called.
+    fn called(&self, instance: &str);
+    /// The engine is done, or failed, or was told to stop.
+    fn ended(&self);
+}
+
 /// The outcome of a call, and what it took.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Served<T> {
@@ -47,14 +57,16 @@ impl ResourcePool<dyn SttEngine> {
         &self,
         lease: LeaseRequest,
         request: SttRequest,
+        observer: &dyn CallObserver,
     ) -> Result<Served<Transcript>, CallError> {
-        let mut attempts = Attempts::new(self, lease);
+        let mut attempts = Attempts::new(self, lease, observer);
         loop {
             let lease = attempts.lease().await?;
             let call = guarded(&lease.instance, lease.transcribe(request.clone(), lease.cancel_flag()));
             match within(&lease.instance, "an answer", attempts.first_output, call).await {
                 Ok(value) => {
                     lease.succeeded();
+                    observer.ended();
                     let (queued, took, instance) =
                         (attempts.queued, attempts.took(), Arc::clone(&lease.instance));
                     return Ok(Served { value, queued, took, instance });
@@ -71,8 +83,9 @@ impl ResourcePool<dyn LlmEngine> {
         &self,
         lease: LeaseRequest,
         request: LlmRequest,
+        observer: Box<dyn CallObserver>,
     ) -> Result<LeasedStream<dyn LlmEngine, LlmEvent>, CallError> {
-        stream(self, lease, |engine, cancel| engine.generate(request.clone(), cancel)).await
+        stream(self, lease, observer, |engine, cancel| engine.generate(request.clone(), cancel)).await
     }
 }
 
@@ -82,8 +95,9 @@ impl ResourcePool<dyn TtsEngine> {
         &self,
         lease: LeaseRequest,
         request: TtsRequest,
+        observer: Box<dyn CallObserver>,
     ) -> Result<LeasedStream<dyn TtsEngine, TtsEvent>, CallError> {
-        stream(self, lease, |engine, cancel| engine.synthesize(request.clone(), cancel)).await
+        stream(self, lease, observer, |engine, cancel| engine.synthesize(request.clone(), cancel)).await
     }
 }
 
@@ -94,6 +108,7 @@ pub struct LeasedStream<E: ?Sized, T> {
     lease: Lease<E>,
     stall: Duration,
     has_failed: bool,
+    observer: Box<dyn CallObserver>,
     /// Waiting for a slot, that of a retry included.
     pub queued: Duration,
     /// When the first attempt was called; times of the call count from here.
@@ -134,15 +149,17 @@ impl<E: ?Sized, T> Drop for LeasedStream<E, T> {
         if !self.has_failed {
             self.lease.succeeded(); // its first event had come
         }
+        self.observer.ended();
     }
 }
 
 async fn stream<E: ?Sized, T: Send + 'static>(
     pool: &ResourcePool<E>,
     request: LeaseRequest,
+    observer: Box<dyn CallObserver>,
     start: impl Fn(&E, CancelFlag) -> EngineStream<T>,
 ) -> Result<LeasedStream<E, T>, CallError> {
-    let mut attempts = Attempts::new(pool, request);
+    let mut attempts = Attempts::new(pool, request, &*observer);
     loop {
         let lease = attempts.lease().await?;
         let mut stream = start(&lease, lease.cancel_flag());
@@ -156,7 +173,17 @@ async fn stream<E: ?Sized, T: Send + 'static>(
             Ok(event) => {
                 let (queued, called) = (attempts.queued, attempts.called.unwrap_or_else(Instant::now));
                 let (first, stall) = (Some(event), attempts.stall);
-                return Ok(LeasedStream { first, stream, lease, stall, has_failed: false, queued, called });
+                let has_failed = false;
+                return Ok(LeasedStream {
+                    first,
+                    stream,
+                    lease,
+                    stall,
+                    has_failed,
+                    observer,
+                    queued,
+                    called,
+                });
             }
             Err(error) => {
                 drop(stream);
@@ -170,6 +197,7 @@ async fn stream<E: ?Sized, T: Send + 'static>(
 struct Attempts<'a, E: ?Sized> {
     pool: &'a ResourcePool<E>,
     request: LeaseRequest,
+    observer: &'a dyn CallObserver,
     /// How long each try may wait for its slot.
     patience: Duration,
     failed: Option<MemberId>,
@@ -180,11 +208,12 @@ struct Attempts<'a, E: ?Sized> {
 }
 
 impl<'a, E: ?Sized> Attempts<'a, E> {
-    fn new(pool: &'a ResourcePool<E>, request: LeaseRequest) -> Self {
+    fn new(pool: &'a ResourcePool<E>, request: LeaseRequest, observer: &'a dyn CallObserver) -> Self {
         let config = pool.config();
         Self {
             pool,
             request,
+            observer,
             patience: request.deadline.saturating_duration_since(Instant::now()),
             failed: None,
             first_output: Duration::from_millis(config.first_output_ms),
@@ -196,7 +225,9 @@ impl<'a, E: ?Sized> Attempts<'a, E> {
 
     async fn lease(&mut self) -> Result<Lease<E>, LeaseError> {
         let request = LeaseRequest { deadline: Instant::now() + self.patience, ..self.request };
+        self.observer.queued();
         let lease = self.pool.lease_avoiding(request, self.failed).await?;
+        self.observer.called(&lease.instance);
         self.queued += lease.queued;
         self.called.get_or_insert_with(Instant::now);
         Ok(lease)
@@ -205,6 +236,7 @@ impl<'a, E: ?Sized> Attempts<'a, E> {
     /// Notes a failure; an error where there is no second try.
     fn after(&mut self, lease: &Lease<E>, error: EngineError) -> Result<(), CallError> {
         lease.failed(&error);
+        self.observer.ended();
         let is_last = self.failed.replace(lease.member).is_some();
         if is_last || !error.is_retryable() {
             return Err(error.into());

@@ -23,7 +23,7 @@ pub mod select;
 mod supervisor;
 pub mod usage;
 
-pub use call::{CallError, LeasedStream, Served};
+pub use call::{CallError, CallObserver, LeasedStream, Served};
 pub use config::{PoolSizes, PoolsConfig};
 pub use governor::{Degradation, DegradationSignal, GovernorConfig};
 pub use instance::{Instance, Rebuild};

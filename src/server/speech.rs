@@ -118,10 +118,7 @@ async fn synthesize(
         deadline: Instant::now() + std::time::Duration::from_secs(30),
     };
     let request = TtsRequest { text: request.input, voice: request.voice, speed: request.speed };
-    tracker.queued();
-    let stream = state.pools.tts.synthesize(lease, request).await;
-    let mut stream = stream.inspect_err(|error| tracker.call_failed(error))?;
-    tracker.called(stream.called, stream.instance());
+    let mut stream = state.pools.tts.synthesize(lease, request, Box::new(tracker.clone())).await?;
     let (mut samples, mut resampler) = (Vec::new(), None::<Resampler>);
     while let Some(event) = stream.next().await {
         let TtsEvent::Audio(chunk) = event? else { continue };
@@ -132,8 +129,6 @@ async fn synthesize(
         samples.extend(resampler.iter_mut().flat_map(|resampler| resampler.push(&chunk.samples)));
     }
     samples.extend(resampler.iter_mut().flat_map(Resampler::flush));
-    tracker.call_ended();
-    tracker.released();
     Ok(samples)
 }
 

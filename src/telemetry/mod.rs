@@ -26,7 +26,7 @@ use tracing_subscriber::{EnvFilter, fmt, reload};
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct TelemetryConfig {
-    /// Which log lines are written; whisper.cpp tells its model's every dimension at `info`. In `tracing` filter syntax: `info`, or `warn,antiphon::pool=debug`.
+    /// Which log lines are written; whisper.cpp tells its model's every dimension at `info` and every call that was cancelled as an error, so it is off; what fails is told by its engine. In `tracing` filter syntax: `info`, or `warn,antiphon::pool=debug`.
     pub log: String,
     /// How a log line looks.
     pub log_format: LogFormat,
@@ -34,7 +34,7 @@ pub struct TelemetryConfig {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { log: "info,whisper_rs=warn".to_owned(), log_format: LogFormat::Text }
+        Self { log: "info,whisper_rs=off".to_owned(), log_format: LogFormat::Text }
     }
 }
 

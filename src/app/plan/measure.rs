@@ -4,6 +4,7 @@
 //! be busy too. Two calls of different lengths give two equations, and so what a call and what a unit costs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -98,11 +99,12 @@ async fn tts(engine: &Arc<dyn TtsEngine>) -> Result<WorkCost, EngineError> {
 
 /// A long prompt with a short answer and a short prompt with a long one: tokens read and tokens written.
 async fn llm(engine: &Arc<dyn LlmEngine>) -> Result<WorkCost, EngineError> {
-    let mut points = Vec::new();
+    let (mut points, asked) = (Vec::new(), AtomicU32::new(0));
     for (history, max_tokens) in [(HISTORY, 1), (0, 48)] {
-        let request = question(history, max_tokens);
-        let cost = least(async || answer(engine, &request).await.map(drop)).await?;
-        let (read, written) = answer(engine, &request).await?;
+        // Each question begins otherwise: an engine may keep what it has read.
+        let request = || question(asked.fetch_add(1, Ordering::Relaxed), history, max_tokens);
+        let cost = least(async || answer(engine, &request()).await.map(drop)).await?;
+        let (read, written) = answer(engine, &request()).await?;
         points.push((read, written, cost));
     }
     Ok(plane(points[0], points[1]))
@@ -140,8 +142,9 @@ async fn utterance(engine: &Arc<dyn TtsEngine>, text: &str) -> Result<Arc<[f32]>
     Ok(samples.iter().map(|sample| f32::from(*sample) / 32_768.0).collect())
 }
 
-fn question(history: usize, max_tokens: u32) -> LlmRequest {
-    let mut messages = vec![ChatMessage::text(ChatRole::System, "You are a friendly voice assistant.")];
+fn question(number: u32, history: usize, max_tokens: u32) -> LlmRequest {
+    let system = format!("{number}: You are a friendly voice assistant.");
+    let mut messages = vec![ChatMessage::text(ChatRole::System, system)];
     for _ in 0..history {
         messages.push(ChatMessage::text(ChatRole::User, LONG));
         messages.push(ChatMessage::text(ChatRole::Assistant, "Thank you for telling me that."));
@@ -162,7 +165,7 @@ async fn answer(engine: &Arc<dyn LlmEngine>, request: &LlmRequest) -> Result<(f6
     let mut tokens = (0.0, 0.0);
     while let Some(event) = stream.next().await {
         if let LlmEvent::Done { usage, .. } = event? {
-            tokens = (f64::from(usage.input), f64::from(usage.output));
+            tokens = (f64::from(usage.input - usage.cached), f64::from(usage.output));
         }
     }
     Ok(tokens)

@@ -7,6 +7,8 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::{DynTensor, DynValue, Tensor, TensorElementType, ValueType};
 use serde_json::Value;
 
+use super::prefix::Remembered;
+
 const PAST: &str = "past_key_values.";
 const PRESENT: &str = "present.";
 const LOGITS: &str = "logits";
@@ -27,10 +29,41 @@ pub(super) struct Cache {
 }
 
 impl Cache {
+    /// A cache that belongs to no model: what is left where one was taken.
+    pub(super) fn nothing() -> Self {
+        Self { values: Vec::new(), len: 0 }
+    }
+
     /// Tokens in it.
     pub(super) fn len(&self) -> usize {
         self.len
     }
+}
+
+impl Remembered for Cache {
+    fn bytes(&self) -> usize {
+        let count = |value: &DynValue| value.dtype().tensor_shape().map_or(0, |shape| shape.num_elements());
+        self.values.iter().map(|value| count(value) * size_of::<f32>()).sum()
+    }
+
+    /// Only of caches in 32 bits; others are read again.
+    fn prefix(&self, tokens: usize) -> Option<Self> {
+        let values = self.values.iter().map(|value| first_tokens(value, tokens)).collect::<Option<_>>()?;
+        Some(Self { values, len: tokens })
+    }
+}
+
+/// The first `tokens` of a tensor of batch 1, heads, tokens, head size.
+fn first_tokens(value: &DynValue, tokens: usize) -> Option<DynValue> {
+    let (shape, values) = value.try_extract_tensor::<f32>().ok()?;
+    let &[1, heads, length, size] = &shape[..] else { return None };
+    let [heads, length, size] = [heads, length, size].map(|side| usize::try_from(side).unwrap_or_default());
+    if tokens > length {
+        return None;
+    }
+    let head = |head: usize| &values[head * length * size..][..tokens * size];
+    let kept: Vec<f32> = (0..heads).flat_map(head).copied().collect();
+    Some(Tensor::from_array(([1, heads, tokens, size], kept)).ok()?.into_dyn())
 }
 
 /// Which of the optional inputs there are.

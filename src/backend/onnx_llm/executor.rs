@@ -20,6 +20,8 @@ pub(super) fn run(model: &mut Model, jobs: &Receiver<Job>) {
             let Ok(job) = jobs.recv() else { return };
             sequences.extend(Sequence::start(model, job));
         }
+        // First those that were given up, so that what takes their place finds what they had read.
+        sequences.retain_mut(|sequence| !sequence.is_abandoned() || sequence.turn(model) != Turn::Ended);
         while sequences.len() < model.config.slots {
             match jobs.try_recv() {
                 Ok(job) => sequences.extend(Sequence::start(model, job)),

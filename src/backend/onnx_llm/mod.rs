@@ -4,6 +4,8 @@
 //! One thread owns the graph and writes up to `slots` answers, a token each in turn. ONNX Runtime computes on that
 //! thread alone: more threads for a step of a small model cost more than they gain, and the cores have other work.
 //!
+//! What was read of a talk is kept (`prefix`), so that a turn costs what is new in it and not the whole talk again.
+//!
 //! Read [`OnnxLlm`] first, then `executor` and `sequence`.
 
 mod answer;
@@ -14,6 +16,7 @@ mod detokenizer;
 mod environment;
 mod executor;
 mod model;
+mod prefix;
 mod prompt;
 mod sampler;
 mod sequence;

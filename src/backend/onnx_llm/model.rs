@@ -10,8 +10,9 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::config::OnnxLlmConfig;
-use super::decoder::Decoder;
+use super::decoder::{Cache, Decoder};
 use super::environment::environment;
+use super::prefix::PrefixCache;
 use super::prompt::fit;
 use super::template::ChatTemplate;
 use crate::backend::LoadError;
@@ -35,6 +36,8 @@ pub(super) struct Model {
     pub(super) context: usize,
     /// Each step enters here first.
     pub(super) gate: Arc<dyn ComputeGate>,
+    /// What was read lately.
+    pub(super) prefixes: PrefixCache<Cache>,
 }
 
 /// A request as tokens.
@@ -87,7 +90,8 @@ impl Model {
         let limit =
             settings["max_position_embeddings"].as_u64().and_then(|limit| usize::try_from(limit).ok());
         let context = config.max_context.min(limit.unwrap_or(usize::MAX)).max(1);
-        Ok(Self { config: config.clone(), decoder, tokenizer, template, ends, context, gate })
+        let prefixes = PrefixCache::new(config.prefix_cache_mib << 20);
+        Ok(Self { config: config.clone(), decoder, tokenizer, template, ends, context, gate, prefixes })
     }
 
     /// One step over one token, so that the first caller does not wait for memory to be touched.

@@ -2,6 +2,9 @@
 
 use crate::engine::llm::{ChatMessage, ChatRole};
 
+/// Turns that go together.
+const BLOCK: usize = 8;
+
 /// The conversation with its oldest turns left out until `len_of` says that it fits `budget` tokens; with it what
 /// `len_of` made of it. System messages at the beginning stay, and so does the last turn. `None` where even that
 /// is too long.
@@ -33,6 +36,12 @@ pub(super) fn fit<T>(
         } else {
             low = middle + 1;
         }
+    }
+    // Of a long talk whole blocks go, so that its prompt begins alike for some turns and what was read of it is of
+    // use (`prefix`).
+    let in_blocks = low.next_multiple_of(BLOCK);
+    if best.is_some() && in_blocks > low && starts.len() >= in_blocks + 2 * BLOCK {
+        return kept(starts[in_blocks]).map(Some);
     }
     Ok(best)
 }
@@ -80,6 +89,14 @@ mod tests {
                 "{roles} in {budget}"
             );
         }
+    }
+
+    #[test]
+    fn long_talks_begin_alike_for_some_turns() {
+        let first = |turns: usize| fitted(&"ua".repeat(turns), 60).expect("it fits")[0].clone();
+        let begins: Vec<String> = (40..56).map(first).collect();
+        assert_eq!(begins[0..6], ["u32", "u32", "u32", "u32", "u32", "u32"].map(str::to_owned).to_vec()[..]);
+        assert!(begins.iter().collect::<std::collections::BTreeSet<_>>().len() <= 3, "{begins:?}");
     }
 
     proptest! {

@@ -48,6 +48,8 @@ pub(super) struct Sequence {
     is_over: bool,
     /// Tokens that the model has not read yet.
     unread: VecDeque<i64>,
+    /// Tokens that it has: those in the cache.
+    seen: Vec<i64>,
     cache: Cache,
     sampler: Sampler,
     detokenizer: Detokenizer,
@@ -58,17 +60,21 @@ pub(super) struct Sequence {
 
 impl Sequence {
     /// Reads the request; `None` where it is refused, which its reader is told.
-    pub(super) fn start(model: &Model, job: Job) -> Option<Self> {
+    pub(super) fn start(model: &mut Model, job: Job) -> Option<Self> {
         if job.cancel.is_cancelled() || job.events.is_closed() {
             job.events.try_send(Err(EngineError::Cancelled)).ok();
             return None;
         }
         let prepared = model.prompt(&job.request).and_then(|prompt| {
-            let cache = model.decoder.empty_cache().map_err(|reason| failed(model, reason))?;
-            Ok((prompt, cache))
+            let tokens: Vec<i64> = prompt.tokens.iter().map(|token| i64::from(*token)).collect();
+            let start = match model.prefixes.take(&tokens) {
+                Some(kept) => kept,
+                None => (model.decoder.empty_cache().map_err(|reason| failed(model, reason))?, 0),
+            };
+            Ok((prompt, tokens, start))
         });
         match prepared {
-            Ok((prompt, cache)) => Some(Self::new(model, job, &prompt, cache)),
+            Ok((prompt, tokens, start)) => Some(Self::new(model, job, (&prompt, tokens), start)),
             Err(error) => {
                 job.events.try_send(Err(error)).ok();
                 None
@@ -76,19 +82,27 @@ impl Sequence {
         }
     }
 
-    fn new(model: &Model, job: Job, prompt: &Prompt, cache: Cache) -> Self {
-        let input = u32::try_from(prompt.tokens.len()).unwrap_or(u32::MAX);
+    fn new(
+        model: &Model,
+        job: Job,
+        (prompt, mut tokens): (&Prompt, Vec<i64>),
+        (cache, cached): (Cache, usize),
+    ) -> Self {
+        let [input, cached_tokens] =
+            [tokens.len(), cached].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        let unread = tokens.split_off(cached).into();
         let mut sequence = Self {
             job,
             outbox: VecDeque::new(),
             is_over: false,
-            unread: prompt.tokens.iter().map(|token| i64::from(*token)).collect(),
+            unread,
+            seen: tokens,
             cache,
             sampler: Sampler::new(model.config.sampling, &prompt.tokens),
             detokenizer: Detokenizer::default(),
             answer: Answer::default(),
             max_tokens: prompt.max_tokens,
-            usage: TokenUsage { input, ..TokenUsage::default() },
+            usage: TokenUsage { input, cached: cached_tokens, ..TokenUsage::default() },
         };
         if let Err(reason) = sequence.read(&prompt.begin) {
             sequence.end(Err(failed(model, reason)));
@@ -101,8 +115,22 @@ impl Sequence {
         self.job.request.urgency.is_urgent()
     }
 
-    /// One step, if its reader has room.
+    /// Whether nobody wants it any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.job.cancel.is_cancelled() || self.job.events.is_closed()
+    }
+
+    /// One step, if its reader has room. At its end, what the model has read for it is kept.
     pub(super) fn turn(&mut self, model: &mut Model) -> Turn {
+        let turn = self.advance(model);
+        if turn == Turn::Ended {
+            let cache = std::mem::replace(&mut self.cache, Cache::nothing());
+            model.prefixes.put(std::mem::take(&mut self.seen), cache);
+        }
+        turn
+    }
+
+    fn advance(&mut self, model: &mut Model) -> Turn {
         if self.job.events.is_closed() {
             return Turn::Ended;
         }
@@ -116,6 +144,7 @@ impl Sequence {
         }
         if !self.is_over {
             if let Err(reason) = self.step(model) {
+                self.seen.clear(); // the cache may be broken
                 let error = failed(model, reason);
                 self.end(Err(error));
             }
@@ -140,6 +169,7 @@ impl Sequence {
         let permit = model.gate.enter(self.is_urgent());
         let mut logits = model.decoder.step(&mut self.cache, &chunk)?;
         drop(permit);
+        self.seen.extend(chunk);
         if !self.unread.is_empty() {
             return Ok(());
         }

@@ -168,6 +168,34 @@ async fn a_call_that_must_be_made_is_whole_or_refused() {
     assert!(matches!(unknown, Some(Err(EngineError::BadRequest { .. }))), "{unknown:?}");
 }
 
+/// A talk of some turns, each asked with what was answered before: what is kept changes what is read, not what is
+/// said. The second talk parts from the first in the middle, as after an interruption.
+#[tokio::test]
+async fn what_is_kept_of_a_talk_changes_no_answer() {
+    let (keeping, forgetting) = (load(&config()), load(&OnnxLlmConfig { prefix_cache_mib: 0, ..config() }));
+    let says = [
+        "My name is Clara.",
+        "I live in Oslo.",
+        "My dog is called Max.",
+        "What is my name?",
+        "Where do I live?",
+    ];
+    for cut in [false, true] {
+        let mut lines: Vec<String> = Vec::new();
+        for (turn, line) in says.into_iter().enumerate() {
+            lines.push(line.to_owned());
+            let request = || talk(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+            let (kept, _, _, usage) = answer(&keeping, request()).await;
+            let (fresh, _, _, all) = answer(&forgetting, request()).await;
+            assert_eq!(kept, fresh, "turn {turn}, cut {cut}");
+            assert_eq!((all.cached, all.input), (0, usage.input));
+            assert!(turn == 0 || usage.cached * 2 > usage.input, "turn {turn}, cut {cut}: {usage:?}");
+            let heard = if cut && turn == 1 { &kept[..kept.len() / 2] } else { &kept[..] };
+            lines.push(heard.to_owned());
+        }
+    }
+}
+
 #[tokio::test]
 async fn limits_hold() {
     let llm = load(&config());

@@ -135,6 +135,11 @@ pub(super) const KEYS: &[Key] = &[
         Between(1.0, 1_048_576.0),
     ),
     key(
+        "engines.llm[*].prefix_cache_mib",
+        "Memory for what was read of talks lately, so that a turn reads only what is new; 0 for none",
+        Between(0.0, GIB_AS_MIB * 1_024.0),
+    ),
+    key(
         "engines.llm[*].sampling.temperature",
         "0 takes the likeliest token, 1 the model's own odds",
         Between(0.0, 5.0),

@@ -4,9 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
-use crate::pool::PoolStats;
+use crate::pool::{Degradation, PoolStats};
 use crate::server::access::Viewer;
 use crate::server::router::ServerState;
+use crate::session::admission::AdmissionStats;
 use crate::session::lifecycle::RequestTotals;
 use crate::telemetry::process::Usage;
 
@@ -19,7 +20,11 @@ pub(super) struct StatusView {
     /// When the server started, in milliseconds since 1970.
     started_at_ms: u64,
     sessions: SessionCounts,
+    admission: AdmissionStats,
     requests: RequestTotals,
+    /// What is done without at the moment.
+    degradation: Degradation,
+    compute: ComputeView,
     pools: [PoolStats; 3],
     process: Usage,
 }
@@ -27,22 +32,34 @@ pub(super) struct StatusView {
 #[derive(Debug, Serialize)]
 struct SessionCounts {
     open: usize,
-    limit: usize,
     /// Accounted bytes of all of them.
     bytes: u64,
+}
+
+/// The CPU as engines share it.
+#[derive(Debug, Serialize)]
+struct ComputeView {
+    /// Engine calls and steps that compute now.
+    in_use: usize,
+    /// How many may.
+    permits: usize,
 }
 
 /// What the server does now, and did since its start.
 pub(super) async fn status(State(state): State<ServerState>, _viewer: Viewer) -> Json<StatusView> {
     let clock = state.sessions.requests().clock();
+    let (in_use, permits) = state.pools.scheduler.device_load();
     let bytes = state.sessions.reports(|_| true).iter().map(|report| report.bytes).sum();
     Json(StatusView {
         version: env!("CARGO_PKG_VERSION"),
         ready: state.is_ready(),
         uptime_s: clock.now().as_secs(),
         started_at_ms: clock.unix_ms(std::time::Duration::ZERO),
-        sessions: SessionCounts { open: state.sessions.len(), limit: state.config.max_sessions, bytes },
+        sessions: SessionCounts { open: state.sessions.len(), bytes },
+        admission: state.admission.stats(),
         requests: state.sessions.requests().totals(),
+        degradation: state.pools.degradation.get(),
+        compute: ComputeView { in_use, permits },
         pools: state.pools.stats(),
         process: Usage::read(),
     })

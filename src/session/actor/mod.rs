@@ -194,7 +194,7 @@ impl SessionActor {
     ) -> CloseReason {
         loop {
             let max_ahead = Duration::from_millis(self.config.playback.max_ahead_ms);
-            let idle_at = self.last_command + Duration::from_secs(self.limits().session.idle_s);
+            let idle_at = self.last_command + Duration::from_secs(self.config.limits.idle_s);
             let beat_at = Instant::now() + HEARTBEAT;
             tokio::select! {
                 () = shutdown.cancelled() => return CloseReason::Shutdown,

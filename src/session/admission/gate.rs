@@ -77,7 +77,7 @@ impl AdmissionGate {
         self.0.advance();
     }
 
-    /// Lets nobody in while `held`: newcomers wait, whatever places there are.
+    /// Lets nobody in beside those who talk while `held`: newcomers wait, whatever places there are.
     pub fn hold(&self, held: bool) {
         self.0.lock().line.hold(held);
     }

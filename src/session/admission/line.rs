@@ -95,7 +95,7 @@ impl Line {
         headroom
     }
 
-    /// Lets nobody in while `held`.
+    /// Lets nobody in beside those who talk while `held`.
     pub fn hold(&mut self, held: bool) {
         self.held = held;
     }
@@ -111,7 +111,8 @@ impl Line {
             open: self.open,
             queued: self.waiting.len(),
             refusing: self.refusing,
-            strained: self.held || self.strained || self.is_easing(now),
+            // Where nobody talks, nobody can be disturbed by a newcomer.
+            strained: (self.held && self.open > 0) || self.strained || self.is_easing(now),
             retry_after: self.turnover.retry_after(now),
         }
     }
@@ -249,9 +250,11 @@ mod tests {
         assert_eq!(line.advance(now), [], "better, but not by enough");
         line.observe(None, now);
         line.hold(true);
-        assert_eq!(line.advance(now), [], "somebody else holds the door");
+        assert_eq!(line.advance(now).len(), 1, "nobody is in who could be disturbed");
+        assert_eq!(line.arrive(now), Arrival::Queued(Ticket(1)));
+        assert_eq!(line.advance(now + s(1)), [], "somebody else holds the door");
         line.hold(false);
-        assert_eq!(line.advance(now).len(), 1);
+        assert_eq!(line.advance(now + s(1)).len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -259,6 +259,7 @@ fn keep_newest(ring: &mut VecDeque<RequestView>, bound: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pool::CallObserver;
     use crate::session::lifecycle::Phase;
     use crate::session::metered::QueueMeter;
 
@@ -324,8 +325,8 @@ mod tests {
             let speech = log.track_speech(&Owner::anonymous());
             speech.queued();
             tokio::time::sleep(Duration::from_secs(seconds)).await;
-            speech.dequeued(None);
-            speech.released();
+            speech.called("voice");
+            speech.ended();
             tokio::time::sleep(Duration::from_secs(10)).await; // it is played
             speech.finish(&Outcome::Completed);
         }

@@ -3,14 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::log::{RequestLog, RequestSpec, SessionRequests};
 use super::record::{Outcome, Progress, Stage, Step};
 use super::view::{PhaseView, RequestView, StageView, millis};
-use crate::engine::EngineError;
-use crate::pool::CallError;
+use crate::pool::CallObserver;
 use crate::session::id::RequestId;
 use crate::telemetry::metrics as names;
 
@@ -39,65 +37,6 @@ impl RequestTracker {
         &self.shared.spec.id
     }
 
-    /// It asks for a slot.
-    pub fn queued(&self) {
-        self.at(Step::Queued, Instant::now());
-    }
-
-    /// It has a slot, of this instance if that is known.
-    pub fn dequeued(&self, instance: Option<&str>) {
-        self.at(Step::Dequeued, Instant::now());
-        if let Some(instance) = instance {
-            self.served_by(instance);
-        }
-    }
-
-    /// The engine is called.
-    pub fn call_started(&self) {
-        self.at(Step::CallStarted, Instant::now());
-    }
-
-    /// The engine is done, or failed.
-    pub fn call_ended(&self) {
-        self.at(Step::CallEnded, Instant::now());
-    }
-
-    /// The slot is given back.
-    pub fn released(&self) {
-        self.at(Step::Released, Instant::now());
-    }
-
-    /// An engine was called at `called`, up to when the request waited: for callers that learn of both once there is
-    /// output.
-    pub fn called(&self, called: Instant, instance: &str) {
-        self.at(Step::Dequeued, called);
-        self.served_by(instance);
-        self.at(Step::CallStarted, called);
-    }
-
-    /// A call failed before there was output. If an engine failed, it had been called; when is not known, so that
-    /// the time counts as waiting.
-    pub fn call_failed(&self, error: &CallError) {
-        if let CallError::Engine(error) = error {
-            self.at(Step::Dequeued, Instant::now());
-            if let Some(engine) = engine_of(error) {
-                self.served_by(engine);
-            }
-            self.at(Step::CallStarted, Instant::now());
-        }
-    }
-
-    /// Says which engine instance serves the stage, where that is known only later.
-    pub fn served_by(&self, instance: &str) {
-        self.shared.lock().progress.set_engine(self.stage, instance);
-    }
-
-    /// Writes down a step that was taken at `at`, for callers that learn of it later. A stage's steps must come in
-    /// order; a time before the step before it counts as that.
-    pub fn at(&self, step: Step, at: Instant) {
-        self.shared.step(self.stage, step, at);
-    }
-
     /// Ends the request. Later ends and steps change nothing.
     pub fn finish(&self, outcome: &Outcome) {
         self.shared.finish(outcome);
@@ -111,6 +50,23 @@ impl RequestTracker {
     /// Waits until [`cancel`](Self::cancel) is called.
     pub async fn cancelled(&self) {
         self.shared.cancel.cancelled().await;
+    }
+}
+
+impl CallObserver for RequestTracker {
+    fn queued(&self) {
+        self.shared.step(self.stage, Step::Queued);
+    }
+
+    fn called(&self, instance: &str) {
+        self.shared.step(self.stage, Step::Dequeued);
+        self.shared.lock().progress.set_engine(self.stage, instance);
+        self.shared.step(self.stage, Step::CallStarted);
+    }
+
+    fn ended(&self) {
+        self.shared.step(self.stage, Step::CallEnded);
+        self.shared.step(self.stage, Step::Released);
     }
 }
 
@@ -172,8 +128,8 @@ impl Tracked {
         }
     }
 
-    fn step(&self, stage: Stage, step: Step, at: Instant) {
-        let at = self.log.clock().since_start(at);
+    fn step(&self, stage: Stage, step: Step) {
+        let at = self.log.clock().now();
         let taken = {
             let mut record = self.lock();
             if record.progress.phase().is_last() {
@@ -247,17 +203,6 @@ impl Tracked {
 
     fn lock(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Who failed.
-fn engine_of(error: &EngineError) -> Option<&str> {
-    match error {
-        EngineError::Cancelled => None,
-        EngineError::BadRequest { engine, .. }
-        | EngineError::Failed { engine, .. }
-        | EngineError::Unavailable { engine, .. }
-        | EngineError::TimedOut { engine, .. } => Some(engine),
     }
 }
 

@@ -128,14 +128,8 @@ impl SpeechPipelineManager {
         let request =
             SttRequest { audio: utterance.audio, language: utterance.language, prompt: utterance.prompt };
         let lease = self.lease_request(WorkClass::FinalTranscript);
-        let tracker = utterance.request;
-        tracker.queued();
-        let served = self.pools.stt.transcribe(lease, request).await;
-        let Served { value, queued, took, instance } =
-            served.inspect_err(|error| tracker.call_failed(error))?;
-        tracker.called(Instant::now() - took, &instance);
-        tracker.call_ended();
-        tracker.released();
+        let served = self.pools.stt.transcribe(lease, request, &utterance.request).await?;
+        let Served { value, queued, took, .. } = served;
         metrics::histogram!(names::STAGE_SECONDS, "stage" => "stt").record(took.as_secs_f64());
         Ok(TimedTranscript { transcript: value, queued, took })
     }

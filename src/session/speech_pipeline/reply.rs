@@ -236,11 +236,8 @@ async fn think(
 ) -> Result<(), Stop> {
     let urgency = request.urgency.clone();
     let lease = pipeline.lease_request(WorkClass::FirstClause);
-    tracker.queued();
-    let stream = pipeline.pools.llm.generate(lease, request).await;
-    let mut stream = stream.inspect_err(|error| tracker.call_failed(error))?;
+    let mut stream = pipeline.pools.llm.generate(lease, request, Box::new(tracker)).await?;
     let called = stream.called;
-    tracker.called(called, stream.instance());
     let mut timings = ReplyTimings { queue_llm: Some(stream.queued), ..ReplyTimings::default() };
     while let Some(event) = stream.next().await {
         let event = event?;
@@ -254,8 +251,7 @@ async fn think(
             pieces.send(piece).await.map_err(|_| Stop::Abandoned)?;
         }
         if let Some((finish, usage)) = end {
-            tracker.call_ended();
-            tracker.released();
+            drop(stream); // its slot is given back before the wait for the voice
             let end = Piece::End(LlmEnd { finish, usage, timings });
             return pieces.send(end).await.map_err(|_| Stop::Abandoned);
         }
@@ -334,11 +330,9 @@ impl Speaker {
         let class = if self.clause == 0 { WorkClass::FirstClause } else { WorkClass::Continuation };
         let lease = self.pipeline.lease_request(class);
         let request = TtsRequest { text: text.clone(), voice: speech.voice.clone(), speed: speech.speed };
-        self.tracker.queued();
-        let stream = self.pipeline.pools.tts.synthesize(lease, request).await;
-        let mut stream = stream.inspect_err(|error| self.tracker.call_failed(error))?;
+        let tracker = Box::new(self.tracker.clone());
+        let mut stream = self.pipeline.pools.tts.synthesize(lease, request, tracker).await?;
         let called = stream.called;
-        self.tracker.called(called, stream.instance());
         self.timings.queue_tts.get_or_insert(stream.queued);
         let mut voice = ClauseVoice { resampler: None, sample_rate: speech.sample_rate };
         out.offer(ReplyEvent::Clause(text))?;
@@ -356,8 +350,6 @@ impl Speaker {
         }
         offer_audio(out, voice.finish())?;
         drop(stream); // its slot is given back before the wait for playback
-        self.tracker.call_ended();
-        self.tracker.released();
         self.clause += 1;
         out.flush().await?;
         Ok(())
