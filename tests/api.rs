@@ -1,16 +1,19 @@
 //! `/api` over real sockets: who sees what, cancelling, and how limits and endings look on the wire. Scripted
 //! engines.
 
+mod socket;
+
 use std::time::Duration;
 
 use antiphon::app::Server;
-use antiphon::backend::catalog::{EnginesConfig, LlmConfig, SttConfig, TtsConfig, VadConfig};
+use antiphon::backend::catalog::{LlmConfig, TtsConfig};
 use antiphon::backend::scripted::{ScriptedLlmConfig, ScriptedTtsConfig, Step};
 use antiphon::config::Config;
 use antiphon::server::{KeyConfig, KeyRole};
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use socket::start;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -22,17 +25,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Every answer of the language model takes these steps.
 fn config(llm: Vec<Step>) -> Config {
-    let mut config = Config {
-        engines: EnginesConfig {
-            stt: vec![SttConfig::Scripted(Default::default())],
-            llm: vec![LlmConfig::Scripted(ScriptedLlmConfig { calls: vec![llm], ..Default::default() })],
-            tts: vec![TtsConfig::Scripted(Default::default())],
-            vad: VadConfig::Scripted(Default::default()),
-            ..EnginesConfig::default()
-        },
-        ..Config::default()
-    };
-    config.server.bind = "127.0.0.1:0".parse().expect("an address");
+    let mut config = socket::config();
+    config.engines.llm =
+        vec![LlmConfig::Scripted(ScriptedLlmConfig { calls: vec![llm], ..Default::default() })];
     config
 }
 
@@ -44,10 +39,6 @@ fn with_keys(mut config: Config) -> Config {
     config.server.auth.keys =
         vec![key("anna", KeyRole::User), key("ben", KeyRole::User), key("root", KeyRole::Admin)];
     config
-}
-
-async fn start(config: Config) -> Server {
-    Server::start(config).await.expect("scripted engines always start")
 }
 
 /// The status and the body. `key` is the key's text, its name as well.

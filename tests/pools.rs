@@ -243,6 +243,40 @@ async fn an_idle_engine_that_died_is_found_before_a_person_finds_it() {
     assert_eq!(answer(&mut house.open_written(), "hi").await.as_deref(), Ok("You said: hi"));
 }
 
+/// The one core is taken by a call of another pool: the probe of an idle engine stands behind it.
+#[tokio::test(start_paused = true)]
+async fn a_probe_waits_for_room_on_the_device() {
+    let config = PoolsConfig { cpu_permits: 1, probe_interval_s: 5, ..PoolsConfig::default() };
+    let scheduler = Scheduler::new(&config);
+    let (idle, busy) = (llm("idle", Vec::new()), llm("busy", Vec::new()));
+    let on_cpu = |engine: &_, name| vec![instance(engine, name, 1).computing_on(scheduler.cpu(), 1)];
+    let pool = |name, engine: &_| ResourcePool::new(name, on_cpu(engine, name), &scheduler, &config);
+    let (quiet, loud) = (pool("llm", &idle), pool("other", &busy));
+    let tts: Arc<dyn TtsEngine> = Arc::new(ScriptedTts::humming(5));
+    let stt: Arc<dyn SttEngine> = Arc::new(ScriptedStt::saying(1, "x"));
+    let pools = ResourcePoolManager {
+        stt: ResourcePool::new("stt", vec![Instance::new("stt", stt, 1)], &scheduler, &config),
+        llm: quiet,
+        tts: ResourcePool::new("tts", vec![Instance::new("tts", tts, 1)], &scheduler, &config),
+        scheduler: scheduler.clone(),
+        degradation: DegradationSignal::default(),
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let request = LeaseRequest { holder: HolderId(1), class: WorkClass::Background, deadline };
+    let held = loud.lease(request).await.expect("free");
+    let runtime = Runtime::new();
+    pools.supervise(&runtime);
+    tokio::time::sleep(Duration::from_secs(7)).await; // paused time: past the probe's interval
+    assert_eq!(idle.stats().started, 0, "the core is taken");
+    drop(held);
+    let probed = async {
+        while idle.stats().finished == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(DEADLINE, probed).await.expect("it is tried when there is room");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pool_grows_while_waits_are_long_and_shrinks_after() {
     let slow = || llm("slow", vec![vec![Step::text(900, "{user}")]]);

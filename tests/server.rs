@@ -1,14 +1,15 @@
 //! The whole server on scripted engines, over real sockets: the upgrade, bad frames, close codes, isolation
 //! under churn, shutdown.
 
+mod socket;
+
 use std::time::Duration;
 
 use antiphon::app::Server;
-use antiphon::backend::catalog::{EnginesConfig, LlmConfig, SttConfig, TtsConfig, VadConfig};
-use antiphon::config::Config;
 use antiphon::protocol::ServerMessage;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use socket::{config, start};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -17,25 +18,6 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 const DEADLINE: Duration = Duration::from_secs(30);
-
-fn config() -> Config {
-    let mut config = Config {
-        engines: EnginesConfig {
-            stt: vec![SttConfig::Scripted(Default::default())],
-            llm: vec![LlmConfig::Scripted(Default::default())],
-            tts: vec![TtsConfig::Scripted(Default::default())],
-            vad: VadConfig::Scripted(Default::default()),
-            ..EnginesConfig::default()
-        },
-        ..Config::default()
-    };
-    config.server.bind = "127.0.0.1:0".parse().expect("an address");
-    config
-}
-
-async fn start(config: Config) -> Server {
-    Server::start(config).await.expect("scripted engines always start")
-}
 
 struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 

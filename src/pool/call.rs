@@ -47,8 +47,6 @@ pub struct Served<T> {
     pub queued: Duration,
     /// The engine's work, that of a failed attempt included.
     pub took: Duration,
-    /// Name of the instance that served.
-    pub instance: Arc<str>,
 }
 
 impl ResourcePool<dyn SttEngine> {
@@ -67,9 +65,7 @@ impl ResourcePool<dyn SttEngine> {
                 Ok(value) => {
                     lease.succeeded();
                     observer.ended();
-                    let (queued, took, instance) =
-                        (attempts.queued, attempts.took(), Arc::clone(&lease.instance));
-                    return Ok(Served { value, queued, took, instance });
+                    return Ok(Served { value, queued: attempts.queued, took: attempts.took() });
                 }
                 Err(error) => attempts.after(&lease, error)?,
             }
@@ -136,11 +132,6 @@ impl<E: ?Sized, T> LeasedStream<E, T> {
             self.lease.failed(error);
         }
         event
-    }
-
-    /// Name of the instance that serves.
-    pub fn instance(&self) -> &Arc<str> {
-        &self.lease.instance
     }
 }
 

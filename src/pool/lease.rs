@@ -86,16 +86,6 @@ impl<E: ?Sized> Lease<E> {
         self.cancel.clone()
     }
 
-    /// Name of the instance.
-    pub fn instance(&self) -> &Arc<str> {
-        &self.instance
-    }
-
-    /// How long the slot was waited for.
-    pub fn queued(&self) -> Duration {
-        self.queued
-    }
-
     pub(super) fn succeeded(&self) {
         self.pool.on_success(self.member);
     }

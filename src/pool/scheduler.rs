@@ -199,6 +199,12 @@ impl Scheduler {
         }
     }
 
+    /// Room on a device for work that nobody waits for; `None` if there was none by the deadline.
+    pub(super) async fn room(&self, device: DeviceId, deadline: Instant) -> Option<Slot> {
+        let (target, class) = (Target::Device(device), WorkClass::Background);
+        self.slot(Waiter { target, holder: NOBODY, class, deadline }).await.ok()
+    }
+
     fn ask(
         &self,
         waiter: Waiter<Target>,

@@ -10,10 +10,10 @@ use tokio::time::{Instant, timeout};
 
 use super::breaker::Step;
 use super::instance::{Instance, Rebuild};
-use super::pool::{ResourcePool, Shared};
+use super::pool::{Member, ResourcePool, Shared};
 use super::probe::{self, Probed};
 use super::resize::{Change, Observation, Resizer};
-use super::schedule::{MemberId, Standing};
+use super::schedule::{Compute, MemberId, Standing};
 use crate::runtime::Runtime;
 use crate::telemetry::metrics as names;
 
@@ -112,13 +112,17 @@ impl<E: Probed + ?Sized> Supervisor<E> {
     }
 
     async fn probe(&self, id: MemberId) -> bool {
-        let found = self
-            .pool
-            .lock()
-            .get(&id)
-            .map(|member| (Arc::clone(&member.instance.engine), Arc::clone(&member.instance.name)));
-        let Some((engine, name)) = found else { return false };
+        let found = self.pool.lock().get(&id).map(|Member { instance, .. }| {
+            (Arc::clone(&instance.engine), Arc::clone(&instance.name), instance.compute)
+        });
+        let Some((engine, name, compute)) = found else { return false };
         let limit = Duration::from_millis(self.pool.config().probe_timeout_ms);
+        // A probe computes like any call, behind all of them. On a device that stays full it runs without room:
+        // what fills it may be the very engine that is tried.
+        let _room = match compute {
+            Compute::Call(device, _) => self.pool.scheduler.room(device, Instant::now() + limit).await,
+            Compute::None => None,
+        };
         let outcome = probe::run(engine, &name, limit).await;
         let label = if outcome.is_ok() { "ok" } else { "failed" };
         metrics::counter!(names::ENGINE_PROBES_TOTAL, "engine" => name.to_string(), "outcome" => label)

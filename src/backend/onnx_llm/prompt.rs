@@ -5,8 +5,8 @@ use crate::engine::llm::{ChatMessage, ChatRole};
 /// Turns that go together.
 const BLOCK: usize = 8;
 
-/// The conversation with its oldest turns left out until `len_of` says that it fits `budget` tokens; with it what
-/// `len_of` made of it. System messages at the beginning stay, and so does the last turn. `None` where even that
+/// The conversation as `tokens_of` makes tokens of it, with its oldest turns left out until it fits `budget` tokens,
+/// of a long talk a few more. System messages at the beginning stay, and so does the last turn. `None` where even that
 /// is too long.
 ///
 /// A turn begins with a user's message, so that no tool's result is left without its call.
@@ -101,7 +101,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_fits_is_kept_as_far_as_it_can_be(roles in "s?[uuat]{0,30}", budget in 0usize..32) {
+        fn what_is_kept_fits_and_the_last_turn_is_never_lost(roles in "s?[uuat]{0,30}", budget in 0usize..32) {
             let kept = fitted(&roles, budget);
             if let Some(kept) = &kept {
                 prop_assert!(kept.len() <= budget);

@@ -129,7 +129,7 @@ impl SpeechPipelineManager {
             SttRequest { audio: utterance.audio, language: utterance.language, prompt: utterance.prompt };
         let lease = self.lease_request(WorkClass::FinalTranscript);
         let served = self.pools.stt.transcribe(lease, request, &utterance.request).await?;
-        let Served { value, queued, took, .. } = served;
+        let Served { value, queued, took } = served;
         metrics::histogram!(names::STAGE_SECONDS, "stage" => "stt").record(took.as_secs_f64());
         Ok(TimedTranscript { transcript: value, queued, took })
     }
