@@ -9,7 +9,7 @@ use antiphon::backend::scripted::{Hang, ScriptedLlm, ScriptedStt, Step};
 use antiphon::engine::llm::ChatRole;
 use antiphon::session::conversation::{ItemBody, ItemStatus};
 use antiphon::session::event::{CloseReason, ResponseEvent, ResponseStatus};
-use antiphon::session::settings::{Modality, ResponseRequest, SettingsPatch, TurnDetection};
+use antiphon::session::settings::{Modality, SettingsPatch};
 use antiphon::session::{Action, SessionConfig, SessionError, SessionEvent};
 use support::{Client, Stage, spoken_text};
 
@@ -413,19 +413,6 @@ async fn the_voice_is_fixed_once_it_was_heard_and_updates_apply_whole_or_not_at_
     assert_eq!((view.settings.voice.as_str(), view.settings.instructions.as_str()), ("alloy", "Changed."));
 }
 
-#[tokio::test(start_paused = true)]
-async fn without_interruption_the_answer_goes_on() {
-    let stage = Stage::new(ScriptedStt::saying(1, "Go."), ScriptedLlm::saying(0, &"word ".repeat(30)));
-    let mut client = stage.open_with(|settings| {
-        let detection = TurnDetection { interrupt_response: false, ..TurnDetection::default() };
-        settings.turn_detection = Some(detection);
-    });
-    client.say(600).await;
-    client.until(audio).await;
-    client.sound(true, 600).await;
-    assert_eq!(client.response_done().await.status, ResponseStatus::Completed);
-}
-
 async fn closing(client: &mut Client) -> CloseReason {
     client
         .until(|event| match event {
@@ -525,25 +512,4 @@ async fn sessions_are_routed_to_their_owner_alone() {
     assert!(stage.router.route(&id, &owner).is_ok());
     assert!(stage.router.route(&id, &antiphon::session::Owner("other".into())).is_err());
     assert!(stage.router.route(&"sess_x".into(), &owner).is_err());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_response_may_have_input_of_its_own() {
-    let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::echoing());
-    let mut client = stage.open();
-    client.write("In the history").await;
-    let request = ResponseRequest {
-        out_of_band: true,
-        input: Some(Vec::new()),
-        modality: Some(Modality::Text),
-        ..ResponseRequest::default()
-    };
-    client.send(Action::CreateResponse(Box::new(request))).await;
-    let view = client.response_done().await;
-    assert_eq!(view.conversation, None);
-    assert!(stage.llm.calls()[0].messages.is_empty());
-    client.send(respond()).await;
-    client.response_done().await;
-    let messages = stage.llm.calls()[1].messages.len();
-    assert_eq!(messages, 1, "the answer out of band is not in the history");
 }

@@ -44,8 +44,10 @@ impl SessionActor {
     /// Gives up a request of this session, wherever it is.
     pub(super) fn cancel_request(&mut self, id: &RequestId) {
         let is = |request: &crate::session::lifecycle::RequestTracker| request.id() == id;
-        if self.response.as_ref().is_some_and(|running| is(&running.request)) {
-            self.end_response(ResponseStatus::Cancelled);
+        let running = self.responses.iter().find(|running| is(&running.request));
+        if let Some(id) = running.map(|running| running.response.id.clone()) {
+            self.end_response(&id, ResponseStatus::Cancelled);
+            self.answer_what_waited();
         } else if self.attempt.as_ref().is_some_and(|attempt| is(&attempt.work.request)) {
             self.attempt = None; // the turn's end asks again
         } else if let Some(key) =
@@ -54,7 +56,7 @@ impl SessionActor {
             if let Some(turn) = self.committed.remove(&key) {
                 self.components.callbacks.on_failed(&turn.item, SessionError::RequestCancelled);
             }
-            self.continue_waiting_response();
+            self.continue_waiting_responses();
         } else if let Some(attempt) = &mut self.attempt {
             attempt.reply.take_if(|begun| is(&begun.request));
         }
@@ -100,10 +102,10 @@ impl SessionActor {
             self.forget_silence();
         }
         let excess = self.memory_use().total().saturating_sub(target);
-        let (committed, response, spoken) = (&self.committed, &self.response, &self.last_spoken);
+        let (committed, open, spoken) = (&self.committed, self.responses.open_item(), &self.last_spoken);
         self.conversation.trim(usize::try_from(excess).unwrap_or(usize::MAX), |id| {
             committed.values().any(|turn| turn.item == *id)
-                || response.as_ref().and_then(|running| running.response.open_item()) == Some(id)
+                || open == Some(id)
                 || spoken.as_ref().is_some_and(|spoken| spoken.item == *id)
         });
     }

@@ -4,11 +4,13 @@
 //! never waits for a send, so no circle of full queues can form; engines run elsewhere. Whatever arrives late
 //! is told by its [`TurnKey`] and dropped.
 //!
-//! The rest is by subject: [`turns`] (audio and turns), [`items`] (the conversation), [`responses`], [`limits`].
+//! The rest is by subject: [`turns`] (audio and turns), [`items`] (the conversation), [`responses`] and
+//! [`running`], [`limits`].
 
 mod items;
 mod limits;
 mod responses;
+mod running;
 mod turns;
 
 use std::collections::BTreeMap;
@@ -25,20 +27,20 @@ use super::command::{Action, SessionCommand};
 use super::config::SessionConfig;
 use super::conversation::Conversation;
 use super::error::SessionError;
-use super::event::{CloseReason, SessionEvent, SessionView};
+use super::event::{CloseReason, ResponseStatus, SessionEvent, SessionView, TurnTimings};
 use super::factory::{SessionComponents, SessionSpec};
 use super::health::SessionGauge;
 use super::id::{ConversationId, RequestId, ResponseId, SessionId};
 use super::lifecycle::{RequestKind, RequestTracker, SessionRequests};
 use super::live::{FeaturesConfig, LiveConfig, LiveSettings};
 use super::metered;
-use super::quota::{MemoryGuard, QuotaLimits, RequestPermit, SessionQuota};
-use super::response::{ActiveResponse, Scene, Spoken};
+use super::quota::{MemoryGuard, QuotaLimits, SessionQuota};
+use super::response::{Scene, Spoken};
 use super::settings::{SessionSettings, SettingsPatch, TurnDetection, TurnMode};
 use super::size;
-use super::speech_pipeline::{ClauseWords, Reply, ReplyEvent};
+use super::speech_pipeline::Reply;
 use super::turn::{TurnKey, TurnMachine, TurnPolicy};
-use crate::engine::EngineError;
+use running::Responses;
 use turns::{Attempt, CommittedTurn};
 
 /// Commands that wait for the session's task. A reader that fills it waits, and so does its client.
@@ -85,7 +87,9 @@ pub(super) struct SessionActor {
     attempt: Option<Attempt>,
     /// Turns that ended before they were transcribed.
     committed: BTreeMap<TurnKey, CommittedTurn>,
-    response: Option<Running>,
+    responses: Responses,
+    /// A turn ended while an answer ran that it did not interrupt; it is answered when that one is over.
+    unanswered: Option<TurnTimings>,
     last_spoken: Option<Spoken>,
     voice_locked: bool,
     expires: Instant,
@@ -96,20 +100,6 @@ pub(super) struct SessionActor {
     settings_bytes: usize,
     /// Why the session is to end, once that is decided.
     ending: Option<CloseReason>,
-}
-
-/// The response that runs, and its source.
-#[derive(Debug)]
-struct Running {
-    response: ActiveResponse,
-    /// `None` while transcripts that it needs are under way.
-    reply: Option<Reply>,
-    wanted: super::settings::ResponseRequest,
-    request: RequestTracker,
-    /// It counts as under way while this is held; a response that only tells a failure has none.
-    _permit: Option<RequestPermit>,
-    /// When the turn that it answers had ended, for the latency metric.
-    turn_ended: Option<(Instant, Duration)>,
 }
 
 /// A reply that was begun, and the request that it is.
@@ -145,7 +135,8 @@ impl SessionActor {
             open_item: None,
             attempt: None,
             committed: BTreeMap::new(),
-            response: None,
+            responses: Responses::default(),
+            unanswered: None,
             last_spoken: None,
             voice_locked: false,
             expires: now + duration,
@@ -172,7 +163,9 @@ impl SessionActor {
         if reason == CloseReason::Shutdown {
             self.finish_answer().await;
         }
-        self.end_response(super::event::ResponseStatus::Cancelled);
+        for id in self.responses.ids() {
+            self.end_response(&id, ResponseStatus::Cancelled);
+        }
         drop(commands); // a reader that waits to send must not wait for a client that does not read
         let (why, outbox) = (self.end_error(reason), self.outbox.clone());
         let last = async {
@@ -204,7 +197,7 @@ impl SessionActor {
                 },
                 Ok(()) = self.live.changed() => self.follow_settings(),
                 Some(event) = self.components.transcripts.recv() => self.on_transcript(event),
-                piece = next_piece(&mut self.response, max_ahead) => self.on_piece(piece),
+                (id, piece) = self.responses.next(max_ahead) => self.on_piece(&id, piece),
                 () = sleep_until(idle_at) => return CloseReason::Idle,
                 () = sleep_until(self.expires) => return CloseReason::Expired,
                 () = sleep_until(beat_at) => {}
@@ -235,13 +228,13 @@ impl SessionActor {
         self.components.input.set_limit(self.config.limits.max_input_audio_ms);
     }
 
-    /// At shutdown: lets the answer that runs come to its end, within the grace.
+    /// At shutdown: lets the answers that run come to their ends, within the grace.
     async fn finish_answer(&mut self) {
         let until = Instant::now() + Duration::from_millis(self.config.limits.drain_ms);
         let max_ahead = Duration::from_millis(self.config.playback.max_ahead_ms);
-        while self.response.as_ref().is_some_and(|running| running.reply.is_some()) {
+        while self.responses.iter().any(|running| running.reply.is_some()) {
             tokio::select! {
-                piece = next_piece(&mut self.response, max_ahead) => self.on_piece(piece),
+                (id, piece) = self.responses.next(max_ahead) => self.on_piece(&id, piece),
                 () = sleep_until(until) => return,
             }
         }
@@ -272,7 +265,7 @@ impl SessionActor {
             Action::TruncateItem { item, audio_end_ms } => self.truncate_item(item, audio_end_ms),
             Action::DeleteItem(item) => self.delete_item(item),
             Action::CreateResponse(request) => self.create_response(*request),
-            Action::CancelResponse(id) => self.cancel_response(id.as_ref()),
+            Action::CancelResponse(id) => self.cancel_response(id),
             Action::CancelRequest(id) => {
                 self.cancel_request(&id);
                 Ok(())
@@ -320,38 +313,6 @@ impl SessionActor {
     /// What a response writes to; borrows nothing of the response itself.
     fn scene<'a>(outbox: &'a Outbox, conversation: &'a mut Conversation) -> Scene<'a> {
         Scene { outbox, conversation, now: Instant::now() }
-    }
-}
-
-/// What comes from the running reply.
-#[derive(Debug)]
-enum Piece {
-    Words(ClauseWords),
-    Event(ReplyEvent),
-}
-
-/// The next piece of the running reply: word times at once, the rest when playback has room for it. Safe to
-/// cancel.
-async fn next_piece(running: &mut Option<Running>, max_ahead: Duration) -> Piece {
-    let Some(Running { response, reply: Some(reply), .. }) = running else {
-        return std::future::pending().await;
-    };
-    let room_at = response.playback().resume_at(max_ahead, Instant::now());
-    let events = &mut reply.events;
-    let event = async {
-        if let Some(at) = room_at {
-            sleep_until(at).await;
-        }
-        events.recv().await
-    };
-    tokio::select! {
-        biased;
-        Some(words) = reply.words.recv() => Piece::Words(words),
-        event = event => Piece::Event(event.unwrap_or_else(|| {
-            let reason = "the task that made the answer ended".to_owned();
-            let engine = "speech pipeline".to_owned();
-            ReplyEvent::Failed(EngineError::Unavailable { engine, reason }.into())
-        })),
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Begun, Piece, Running, SessionActor};
+use super::running::{Piece, Running};
+use super::{Begun, SessionActor};
 use crate::engine::compute::Urgency;
 use crate::engine::llm::{ChatMessage, ChatRole, LlmRequest};
 use crate::pool::Degradation;
@@ -26,27 +27,26 @@ const SHORT_REPLY_TOKENS: u32 = 96;
 impl SessionActor {
     /// The client asks for a response.
     pub(super) fn create_response(&mut self, request: ResponseRequest) -> Result<(), SessionError> {
-        if let Some(running) = &self.response {
+        if let Some(running) = self.responses.in_conversation().filter(|_| !request.out_of_band) {
             return Err(SessionError::ResponseActive { response: running.response.id.clone() });
         }
         self.check_input(&request)?;
         let permit = self.shares.quota.begin(Charge::Response)?;
         self.open_response(request, None, TurnTimings::default(), Some(permit));
-        self.continue_waiting_response();
+        self.continue_waiting_responses();
         Ok(())
     }
 
     /// A turn ended and is to be answered, perhaps with a reply that was begun ahead of time.
     pub(super) fn respond_to_turn(
         &mut self,
-        request: ResponseRequest,
         reply: Option<Begun>,
         timings: TurnTimings,
-        ended: (Instant, Duration),
+        ended: Option<(Instant, Duration)>,
     ) {
-        if self.response.is_some() {
-            // `interrupt_response: false`: the answer that runs goes on, and this turn gets none of its own.
-            tracing::debug!(session = %self.id, "a turn ended while an answer runs; not answered");
+        if self.responses.in_conversation().is_some() {
+            // `interrupt_response: false`: the answer that runs goes on, and this turn is answered after it.
+            self.unanswered = Some(timings);
             return;
         }
         let permit = match self.shares.quota.begin(Charge::Response) {
@@ -57,18 +57,27 @@ impl SessionActor {
                 return;
             }
         };
-        self.open_response(request, reply, timings, Some(permit));
-        if let Some(running) = &mut self.response {
-            running.turn_ended = Some(ended);
+        let id = self.open_response(ResponseRequest::default(), reply, timings, Some(permit));
+        if let Some(running) = self.responses.get_mut(&id) {
+            running.turn_ended = ended;
         }
-        self.continue_waiting_response();
+        self.continue_waiting_responses();
+    }
+
+    /// An answer is over: answers the turns that ended while it ran, all with one.
+    pub(super) fn answer_what_waited(&mut self) {
+        if self.responses.in_conversation().is_none()
+            && let Some(timings) = self.unanswered.take()
+        {
+            self.respond_to_turn(None, timings, None);
+        }
     }
 
     /// Tells the client that a turn will not be answered.
     pub(super) fn fail_response(&mut self, error: SessionError) {
-        if self.response.is_none() {
-            self.open_response(ResponseRequest::default(), None, TurnTimings::default(), None);
-            self.end_response(ResponseStatus::Failed(error));
+        if self.responses.in_conversation().is_none() {
+            let id = self.open_response(ResponseRequest::default(), None, TurnTimings::default(), None);
+            self.end_response(&id, ResponseStatus::Failed(error));
         }
     }
 
@@ -78,30 +87,38 @@ impl SessionActor {
         begun: Option<Begun>,
         timings: TurnTimings,
         permit: Option<RequestPermit>,
-    ) {
+    ) -> ResponseId {
         let settings = ResponseSettings::new(&self.settings, wanted.clone());
         let (reply, request) = match begun {
             Some(Begun { reply, request }) => (Some(reply), request),
             None => (None, self.track(RequestKind::Response)),
         };
         let id = ResponseId::from(request.id().as_str());
-        let response = ActiveResponse::create(id, settings, &self.conversation_id, timings, &self.outbox);
+        let response =
+            ActiveResponse::create(id.clone(), settings, &self.conversation_id, timings, &self.outbox);
         if let Some(reply) = &reply {
             reply.speak();
         }
-        self.response = Some(Running { response, reply, wanted, request, _permit: permit, turn_ended: None });
+        let running = Running { response, reply, wanted, request, _permit: permit, turn_ended: None };
+        self.responses.add(running);
+        id
     }
 
-    /// Starts the reply of a response that waited, once every turn before it is transcribed.
-    pub(super) fn continue_waiting_response(&mut self) {
-        if !self.committed.is_empty() {
-            return;
-        }
-        let Some(running) = self.response.as_ref().filter(|running| running.reply.is_none()) else { return };
-        let messages = self.messages_for(&running.wanted, &running.response.settings);
-        let reply = self.start_reply(&running.response.settings, messages, &running.request, true);
-        if let Some(running) = &mut self.response {
-            running.reply = Some(reply);
+    /// Starts the replies of responses that waited, once every turn before them is transcribed; at once those
+    /// that bring all of their input.
+    pub(super) fn continue_waiting_responses(&mut self) {
+        let transcribed = self.committed.is_empty();
+        for id in self.responses.ids() {
+            let Some(running) = self.responses.get_mut(&id) else { continue };
+            if running.reply.is_some() || (running.needs_history() && !transcribed) {
+                continue;
+            }
+            let (settings, request) = (running.response.settings.clone(), running.request.clone());
+            let wanted = running.wanted.clone();
+            let reply = self.start_reply(&settings, self.messages_for(&wanted, &settings), &request, true);
+            if let Some(running) = self.responses.get_mut(&id) {
+                running.reply = Some(reply);
+            }
         }
     }
 
@@ -168,20 +185,20 @@ impl SessionActor {
         messages_of(&settings.instructions, items.into_iter())
     }
 
-    pub(super) fn on_piece(&mut self, piece: Piece) {
+    pub(super) fn on_piece(&mut self, id: &ResponseId, piece: Piece) {
         match piece {
             Piece::Words(words) => {
-                if let Some(running) = &mut self.response {
+                if let Some(running) = self.responses.get_mut(id) {
                     running.response.on_words(words);
                 }
             }
-            Piece::Event(event) => self.on_reply(event),
+            Piece::Event(event) => self.on_reply(id, event),
         }
     }
 
-    fn on_reply(&mut self, event: ReplyEvent) {
+    fn on_reply(&mut self, id: &ResponseId, event: ReplyEvent) {
         let audio = matches!(event, ReplyEvent::Audio(_));
-        let Some(running) = &mut self.response else { return };
+        let Some(running) = self.responses.get_mut(id) else { return };
         let mut scene = Self::scene(&self.outbox, &mut self.conversation);
         let status = running.response.on_reply(event, &mut scene);
         if audio {
@@ -194,22 +211,28 @@ impl SessionActor {
             }
         }
         if let Some(status) = status {
-            self.end_response(status);
+            self.end_response(id, status);
+            self.answer_what_waited();
         }
     }
 
-    pub(super) fn cancel_response(&mut self, id: Option<&ResponseId>) -> Result<(), SessionError> {
-        let running = self.response.as_ref().map(|running| &running.response.id);
-        if running.is_none() || (id.is_some() && id != running) {
-            return Err(SessionError::NoActiveResponse);
-        }
-        self.end_response(ResponseStatus::Cancelled);
+    /// Cancels the response of this id or, without one, that of the conversation.
+    pub(super) fn cancel_response(&mut self, id: Option<ResponseId>) -> Result<(), SessionError> {
+        let of_conversation = || Some(self.responses.in_conversation()?.response.id.clone());
+        let id = id.or_else(of_conversation).filter(|id| self.responses.contains(id));
+        let id = id.ok_or(SessionError::NoActiveResponse)?;
+        self.end_response(&id, ResponseStatus::Cancelled);
+        self.answer_what_waited();
         Ok(())
     }
 
-    /// The person speaks: ends the answer that runs, and cuts the history to what was heard.
+    /// The person speaks: ends the answer that runs, and cuts the history to what was heard. What runs out of
+    /// band goes on.
     pub(super) fn interrupt(&mut self) {
-        self.end_response(ResponseStatus::Interrupted);
+        self.unanswered = None; // it is answered with what is being said now
+        if let Some(id) = self.responses.in_conversation().map(|running| running.response.id.clone()) {
+            self.end_response(&id, ResponseStatus::Interrupted);
+        }
         let Some(spoken) = self.last_spoken.take() else { return };
         let heard = spoken.playback.heard(Instant::now());
         if heard < spoken.playback.sent() {
@@ -220,9 +243,9 @@ impl SessionActor {
         }
     }
 
-    /// Ends the response that runs, if any, and stops what works for it.
-    pub(super) fn end_response(&mut self, status: ResponseStatus) {
-        let Some(running) = self.response.take() else { return };
+    /// Ends a response that runs, and stops what works for it.
+    pub(super) fn end_response(&mut self, id: &ResponseId, status: ResponseStatus) {
+        let Some(running) = self.responses.take(id) else { return };
         drop(running.reply);
         running.request.finish(&outcome(&status));
         if let ResponseStatus::Failed(error) = &status {

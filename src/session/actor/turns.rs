@@ -12,7 +12,6 @@ use crate::session::event::{SessionEvent, TurnTimings};
 use crate::session::id::ItemId;
 use crate::session::lifecycle::{RequestKind, RequestTracker};
 use crate::session::quota::{Charge, RequestPermit};
-use crate::session::settings::ResponseRequest;
 use crate::session::speech_pipeline::{Job, TimedTranscript, TranscriptEvent, Utterance};
 use crate::session::turn::{SAMPLES_PER_MS, Span, TurnAction, TurnKey};
 use crate::telemetry::metrics as names;
@@ -237,7 +236,7 @@ impl SessionActor {
     /// Begins the answer to a turn that may be over. It waits in its channel until the turn is.
     fn speculate(&self, text: &str) -> Option<Begun> {
         let wanted = self.settings.turn_detection.as_ref().is_some_and(|turns| turns.create_response);
-        let free = self.response.is_none() && self.committed.is_empty();
+        let free = self.responses.in_conversation().is_none() && self.committed.is_empty();
         let due = wanted && free && self.features.speculation && !text.is_empty();
         (due && self.shares.quota.allows(Charge::Response)).then(|| self.start_reply_to(text))
     }
@@ -263,7 +262,7 @@ impl SessionActor {
                 }
             }
         }
-        self.continue_waiting_response();
+        self.continue_waiting_responses();
     }
 
     /// A turn's text is known: tells the client, and answers if that is wanted.
@@ -281,7 +280,7 @@ impl SessionActor {
         }
         let mut timings = heard.timings;
         timings.endpointing = Some(ended.1.as_secs_f64() * 1_000.0);
-        self.respond_to_turn(ResponseRequest::default(), reply, timings, ended);
+        self.respond_to_turn(reply, timings, Some(ended));
     }
 
     fn release_audio(&mut self, to: u64) {
