@@ -23,7 +23,7 @@ use crate::audio::AudioFormat;
 use crate::backend::LoadError;
 use crate::backend::catalog::{self, EngineSet};
 use crate::config::{Config, Problems};
-use crate::engine::llm::ToolChoice;
+use crate::engine::llm::{ToolChoice, Truncation};
 use crate::engine::vad::VadEngine;
 use crate::pool::memory::OverBudget;
 use crate::pool::{ResourcePoolManager, Scheduler};
@@ -253,6 +253,7 @@ fn session_defaults(config: &SessionConfig) -> SessionSettings {
         tools: Arc::from([]),
         tool_choice: ToolChoice::Auto,
         max_output_tokens: None,
+        truncation: Truncation::default(),
         echo: EchoSettings::default(),
     }
 }

@@ -4,9 +4,10 @@
 mod support;
 
 use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt, Step};
+use antiphon::engine::llm::Truncation;
 use antiphon::session::event::{ResponseEvent, ResponseStatus, ResponseView};
 use antiphon::session::id::ResponseId;
-use antiphon::session::settings::{Modality, ResponseInput, ResponseRequest, TurnDetection};
+use antiphon::session::settings::{Modality, ResponseInput, ResponseRequest, SettingsPatch, TurnDetection};
 use antiphon::session::{Action, SessionError, SessionEvent};
 use support::{Client, Stage, spoken_text};
 
@@ -196,4 +197,22 @@ async fn no_more_run_at_once_than_the_quota_allows() {
     let refused = error(&mut client).await;
     assert!(refused.to_string().contains("max_concurrent_requests"), "{refused}");
     drop(client.session.commands);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_clients_rule_for_long_conversations_reaches_the_engine_and_comes_back() {
+    let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::echoing());
+    let mut client = stage.open();
+    let rule = Truncation::Retain { ratio: 0.7, max_tokens: Some(2_000) };
+    let patch = SettingsPatch { truncation: Some(rule), ..SettingsPatch::default() };
+    client.send(Action::Update(Box::new(patch))).await;
+    let updated = |event: &SessionEvent| match event {
+        SessionEvent::Updated(view) => Some(view.settings.truncation),
+        _ => None,
+    };
+    assert_eq!(client.until(updated).await, rule);
+    client.write("Hi").await;
+    client.send(ask(ResponseRequest::default())).await;
+    client.response_done().await;
+    assert_eq!(stage.llm.calls()[0].truncation, rule);
 }

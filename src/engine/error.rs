@@ -16,6 +16,19 @@ pub enum EngineError {
         /// What is wrong, and the limit it breaks.
         reason: String,
     },
+    /// The conversation is longer than the model can read.
+    #[error(
+        "{engine}: the conversation has {tokens} tokens, the limit is {limit}. Delete items, shorten the \
+         instructions, or set 'truncation' to 'auto'."
+    )]
+    ContextExceeded {
+        /// The engine's name.
+        engine: String,
+        /// What the conversation has.
+        tokens: usize,
+        /// What there is room for beside the answer.
+        limit: usize,
+    },
     /// The call failed inside the engine; another instance may succeed.
     #[error("{engine} failed: {reason}")]
     Failed {
@@ -50,6 +63,7 @@ impl EngineError {
         match self {
             Self::Cancelled => "cancelled",
             Self::BadRequest { .. } => "bad_request",
+            Self::ContextExceeded { .. } => "context_exceeded",
             Self::Failed { .. } => "failed",
             Self::Unavailable { .. } => "unavailable",
             Self::TimedOut { .. } => "timed_out",

@@ -23,9 +23,30 @@ pub struct LlmRequest {
     pub tool_choice: ToolChoice,
     /// The most tokens to generate; `None` leaves it to the engine's own limit.
     pub max_tokens: Option<u32>,
+    /// What happens where the conversation outgrows the model's context.
+    pub truncation: Truncation,
     /// Whether a person waits in silence for what comes next; the caller lowers it when the first clause is there.
     /// An engine that writes several answers at once serves the urgent ones first.
     pub urgency: Urgency,
+}
+
+/// What happens to a conversation that outgrows the model's context. The system message and the last turn always
+/// stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Truncation {
+    /// The oldest turns go, as the engine sees fit.
+    #[default]
+    Auto,
+    /// None go: the call fails with [`EngineError::ContextExceeded`](super::EngineError::ContextExceeded).
+    Disabled,
+    /// The oldest turns go, more of them at once, so that the beginning stays the same for longer and what was
+    /// read of it is of use again.
+    Retain {
+        /// The share of what fits that stays, in [0, 1].
+        ratio: f64,
+        /// The most tokens behind the system message, where the context allows more.
+        max_tokens: Option<u32>,
+    },
 }
 
 /// Who speaks in a [`ChatMessage`].

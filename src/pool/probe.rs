@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use tokio::time::timeout;
 
 use crate::engine::compute::Urgency;
-use crate::engine::llm::{ChatMessage, ChatRole, LlmEngine, LlmRequest, ToolChoice};
+use crate::engine::llm::{ChatMessage, ChatRole, LlmEngine, LlmRequest, ToolChoice, Truncation};
 use crate::engine::stt::{STT_SAMPLE_RATE, SttEngine, SttRequest};
 use crate::engine::tts::{TtsEngine, TtsEvent, TtsRequest};
 use crate::engine::{CancelFlag, EngineError};
@@ -37,6 +37,7 @@ impl Probed for dyn LlmEngine {
             tools: Arc::from([]),
             tool_choice: ToolChoice::None,
             max_tokens: Some(1),
+            truncation: Truncation::default(),
             urgency: Urgency::default(),
         };
         let mut answer = self.generate(request, cancel);

@@ -22,7 +22,7 @@ use super::playback::Playback;
 use super::settings::{Modality, ResponseRequest, SessionSettings};
 use super::speech_pipeline::{ClauseWords, ReplyEnd, ReplyEvent};
 use crate::audio::AudioFormat;
-use crate::engine::llm::{FinishReason, ToolChoice, ToolSpec};
+use crate::engine::llm::{FinishReason, ToolChoice, ToolSpec, Truncation};
 use crate::engine::tts::TimedWord;
 
 /// What a response is made with: the session's settings under the request's overrides.
@@ -36,6 +36,7 @@ pub(super) struct ResponseSettings {
     pub(super) tools: Arc<[ToolSpec]>,
     pub(super) tool_choice: ToolChoice,
     pub(super) max_output_tokens: Option<u32>,
+    pub(super) truncation: Truncation,
     pub(super) metadata: Option<Value>,
     pub(super) in_history: bool,
 }
@@ -51,6 +52,7 @@ impl ResponseSettings {
             tools: request.tools.unwrap_or_else(|| Arc::clone(&session.tools)),
             tool_choice: request.tool_choice.unwrap_or_else(|| session.tool_choice.clone()),
             max_output_tokens: request.max_output_tokens.unwrap_or(session.max_output_tokens),
+            truncation: session.truncation,
             metadata: request.metadata,
             in_history: !request.out_of_band,
         }

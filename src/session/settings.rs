@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::error::SessionError;
 use crate::audio::AudioFormat;
-use crate::engine::llm::{ToolChoice, ToolSpec};
+use crate::engine::llm::{ToolChoice, ToolSpec, Truncation};
 
 /// The effective settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +36,8 @@ pub struct SessionSettings {
     pub tool_choice: ToolChoice,
     /// The most tokens of one response; `None` for no limit but the engine's.
     pub max_output_tokens: Option<u32>,
+    /// What happens where the conversation outgrows the model's context.
+    pub truncation: Truncation,
     /// Settings without effect here that the client reads back.
     pub echo: EchoSettings,
 }
@@ -203,8 +205,6 @@ pub struct EchoSettings {
     pub noise_reduction: Option<Value>,
     /// `tracing`.
     pub tracing: Option<Value>,
-    /// `truncation`.
-    pub truncation: Option<Value>,
     /// `prompt`.
     pub prompt: Option<Value>,
     /// `include`.
@@ -240,6 +240,8 @@ pub struct SettingsPatch {
     pub tool_choice: Option<ToolChoice>,
     /// See [`SessionSettings::max_output_tokens`].
     pub max_output_tokens: Option<Option<u32>>,
+    /// See [`SessionSettings::truncation`].
+    pub truncation: Option<Truncation>,
     /// See [`SessionSettings::echo`]; fields that are `None` stay as they are.
     pub echo: EchoSettings,
 }
@@ -268,6 +270,7 @@ impl SessionSettings {
         set(&mut self.tools, patch.tools);
         set(&mut self.tool_choice, patch.tool_choice);
         set(&mut self.max_output_tokens, patch.max_output_tokens);
+        set(&mut self.truncation, patch.truncation);
         self.echo.apply(patch.echo);
         Ok(())
     }
@@ -277,7 +280,6 @@ impl EchoSettings {
     fn apply(&mut self, patch: Self) {
         keep(&mut self.noise_reduction, patch.noise_reduction);
         keep(&mut self.tracing, patch.tracing);
-        keep(&mut self.truncation, patch.truncation);
         keep(&mut self.prompt, patch.prompt);
         keep(&mut self.include, patch.include);
         keep(&mut self.reasoning, patch.reasoning);

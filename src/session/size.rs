@@ -53,7 +53,7 @@ fn tools(tools: &[ToolSpec]) -> usize {
 }
 
 fn echo(echo: &EchoSettings) -> usize {
-    [&echo.noise_reduction, &echo.tracing, &echo.truncation, &echo.prompt, &echo.include, &echo.reasoning]
+    [&echo.noise_reduction, &echo.tracing, &echo.prompt, &echo.include, &echo.reasoning]
         .into_iter()
         .flatten()
         .map(json)

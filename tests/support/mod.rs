@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use antiphon::audio::AudioFormat;
 use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt, ScriptedTts, ScriptedVad, ScriptedVadConfig};
-use antiphon::engine::llm::{LlmEngine, ToolChoice};
+use antiphon::engine::llm::{LlmEngine, ToolChoice, Truncation};
 use antiphon::engine::stt::SttEngine;
 use antiphon::engine::tts::TtsEngine;
 use antiphon::engine::vad::VadEngine;
@@ -137,6 +137,7 @@ pub(crate) fn settings() -> SessionSettings {
         tools: Arc::from([]),
         tool_choice: ToolChoice::Auto,
         max_output_tokens: None,
+        truncation: Truncation::default(),
         echo: EchoSettings::default(),
     }
 }

@@ -17,7 +17,7 @@ use crate::backend::catalog::{self, EngineSet, Priced};
 use crate::config::Config;
 use crate::engine::compute::{Unlimited, Urgency};
 use crate::engine::cost::{Source, WorkCost};
-use crate::engine::llm::{ChatMessage, ChatRole, LlmEngine, LlmEvent, LlmRequest, ToolChoice};
+use crate::engine::llm::{ChatMessage, ChatRole, LlmEngine, LlmEvent, LlmRequest, ToolChoice, Truncation};
 use crate::engine::stt::{STT_SAMPLE_RATE, SttEngine, SttRequest};
 use crate::engine::tts::{TtsEngine, TtsEvent, TtsRequest};
 use crate::engine::{CancelFlag, EngineError};
@@ -155,6 +155,7 @@ fn question(number: u32, history: usize, max_tokens: u32) -> LlmRequest {
         tools: Arc::from([]),
         tool_choice: ToolChoice::None,
         max_tokens: Some(max_tokens),
+        truncation: Truncation::default(),
         urgency: Urgency::default(),
     }
 }

@@ -13,7 +13,7 @@ use super::config::OnnxLlmConfig;
 use super::decoder::{Cache, Decoder};
 use super::environment::environment;
 use super::prefix::PrefixCache;
-use super::prompt::fit;
+use super::prompt::{Misfit, fit};
 use super::template::ChatTemplate;
 use crate::backend::LoadError;
 use crate::engine::EngineError;
@@ -108,11 +108,18 @@ impl Model {
         let reserve =
             usize::try_from(wanted).unwrap_or(usize::MAX).min(self.context / MIN_ANSWER_SHARE).max(1);
         let budget = self.context.saturating_sub(reserve);
-        let tokens = fit(&request.messages, budget, |messages| self.tokens(messages, tools, &begin));
-        let tokens = tokens.map_err(|reason| self.bad_request(reason))?;
-        let tokens = tokens.filter(|tokens| !tokens.is_empty()).ok_or_else(|| {
-            self.bad_request(format!("the instructions and the last message are longer than {budget} tokens"))
-        })?;
+        let tokens_of = |messages: &[&ChatMessage]| self.tokens(messages, tools, &begin);
+        let tokens = match fit(&request.messages, budget, request.truncation, tokens_of) {
+            Ok(tokens) if tokens.is_empty() => {
+                return Err(self.bad_request("there is nothing to answer: the conversation is empty".into()));
+            }
+            Ok(tokens) => tokens,
+            Err(Misfit::Unreadable(reason)) => return Err(self.bad_request(reason)),
+            Err(Misfit::TooLong { tokens }) => {
+                let engine = self.config.name.clone();
+                return Err(EngineError::ContextExceeded { engine, tokens, limit: budget });
+            }
+        };
         let left = u32::try_from(self.context - tokens.len()).unwrap_or(u32::MAX);
         Ok(Prompt { tokens, begin, max_tokens: wanted.min(left) })
     }

@@ -1,49 +1,106 @@
 //! Makes the conversation fit the model's context. Pure.
 
-use crate::engine::llm::{ChatMessage, ChatRole};
+use crate::engine::llm::{ChatMessage, ChatRole, Truncation};
 
-/// Turns that go together.
-const BLOCK: usize = 8;
+/// The share of the room that stays when turns must go and the client says nothing. With less than all of it, the
+/// prompts of some turns in a row begin alike, and what was read of them is of use (`prefix`).
+const RETAINED: f64 = 0.8;
 
-/// The conversation as `tokens_of` makes tokens of it, with its oldest turns left out until it fits `budget` tokens,
-/// of a long talk a few more. System messages at the beginning stay, and so does the last turn. `None` where even that
-/// is too long.
+/// Why a conversation does not fit.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Misfit {
+    /// It cannot be made tokens.
+    Unreadable(String),
+    /// It is too long, and nothing (more) of it may go.
+    TooLong { tokens: usize },
+}
+
+impl From<String> for Misfit {
+    fn from(reason: String) -> Self {
+        Self::Unreadable(reason)
+    }
+}
+
+/// The conversation as `tokens_of` makes tokens of it, with its oldest turns left out by the rule until it fits
+/// `budget` tokens. System messages at the beginning stay, and so does the last turn.
 ///
 /// A turn begins with a user's message, so that no tool's result is left without its call.
 pub(super) fn fit<T>(
     messages: &[ChatMessage],
     budget: usize,
+    rule: Truncation,
     mut tokens_of: impl FnMut(&[&ChatMessage]) -> Result<Vec<T>, String>,
-) -> Result<Option<Vec<T>>, String> {
-    let system = messages.iter().take_while(|message| message.role == ChatRole::System).count();
-    let starts = (system..messages.len()).filter(|at| *at == system || messages[*at].role == ChatRole::User);
-    let starts: Vec<usize> = starts.collect();
-    let mut kept = |start: usize| {
-        let kept: Vec<&ChatMessage> = messages[..system].iter().chain(&messages[start..]).collect();
-        tokens_of(&kept)
+) -> Result<Vec<T>, Misfit> {
+    let whole = tokens_of(&messages.iter().collect::<Vec<_>>())?;
+    let (ratio, most) = match rule {
+        Truncation::Disabled if whole.len() > budget => return Err(Misfit::TooLong { tokens: whole.len() }),
+        Truncation::Disabled => return Ok(whole),
+        Truncation::Auto => (RETAINED, None),
+        Truncation::Retain { ratio, max_tokens } => (ratio, max_tokens),
     };
-    let whole = kept(system)?;
-    if whole.len() <= budget {
-        return Ok(Some(whole));
+    if whole.len() <= budget && most.is_none() {
+        return Ok(whole);
     }
-    // The fewer turns, the fewer tokens: the first start that fits is found by halving.
-    let (mut low, mut high, mut best) = (1, starts.len(), None);
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        let tokens = kept(starts[middle])?;
+    let (system, talk) = split(messages);
+    // A template that takes no system message alone costs a turn more than must go.
+    let instructions = tokens_of(&system.iter().collect::<Vec<_>>()).map_or(0, |tokens| tokens.len());
+    let limit = budget.saturating_sub(instructions).min(most.map_or(usize::MAX, |most| most as usize));
+    if whole.len().saturating_sub(instructions) <= limit {
+        return Ok(whole);
+    }
+    let turns = turns(talk);
+    let mut sizes = Vec::with_capacity(turns.len());
+    for turn in &turns {
+        let with_system: Vec<&ChatMessage> = system.iter().chain(*turn).collect();
+        sizes.push(tokens_of(&with_system)?.len().saturating_sub(instructions));
+    }
+    // What the template adds between turns is not in the sizes: the first that fits is looked for from there on.
+    for start in first_kept(&sizes, limit, ratio)..turns.len() {
+        let kept: Vec<&ChatMessage> = system.iter().chain(turns[start..].iter().copied().flatten()).collect();
+        let tokens = tokens_of(&kept)?;
         if tokens.len() <= budget {
-            (high, best) = (middle, Some(tokens));
-        } else {
-            low = middle + 1;
+            return Ok(tokens);
         }
     }
-    // Of a long talk whole blocks go, so that its prompt begins alike for some turns and what was read of it is of
-    // use (`prefix`).
-    let in_blocks = low.next_multiple_of(BLOCK);
-    if best.is_some() && in_blocks > low && starts.len() >= in_blocks + 2 * BLOCK {
-        return kept(starts[in_blocks]).map(Some);
+    Err(Misfit::TooLong { tokens: whole.len() })
+}
+
+/// The first turn that stays, of turns of these `sizes`: as if at each turn that went over the limit so many had
+/// gone that a share of the limit was left. The last always stays.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a token count")]
+fn first_kept(sizes: &[usize], limit: usize, ratio: f64) -> usize {
+    let target = (limit as f64 * ratio.clamp(0.0, 1.0)) as usize;
+    let (mut start, mut kept) = (0, 0_usize);
+    for (turn, size) in sizes.iter().enumerate() {
+        kept += size;
+        if kept <= limit {
+            continue;
+        }
+        while start < turn && kept > target {
+            kept -= sizes[start];
+            start += 1;
+        }
     }
-    Ok(best)
+    start
+}
+
+/// System messages at the beginning, and the rest.
+fn split(messages: &[ChatMessage]) -> (&[ChatMessage], &[ChatMessage]) {
+    let system = messages.iter().take_while(|message| message.role == ChatRole::System).count();
+    messages.split_at(system)
+}
+
+/// A talk cut before each message of the user.
+fn turns(talk: &[ChatMessage]) -> Vec<&[ChatMessage]> {
+    let mut turns: Vec<&[ChatMessage]> = Vec::new();
+    let mut begin = 0;
+    for at in 1..=talk.len() {
+        if at == talk.len() || talk[at].role == ChatRole::User {
+            turns.push(&talk[begin..at]);
+            begin = at;
+        }
+    }
+    turns
 }
 
 #[cfg(test)]
@@ -65,47 +122,62 @@ mod tests {
     }
 
     /// One token a message.
-    fn fitted(roles: &str, budget: usize) -> Option<Vec<String>> {
+    fn fitted(roles: &str, budget: usize, rule: Truncation) -> Option<String> {
         let tokens =
             |messages: &[&ChatMessage]| Ok(messages.iter().map(|message| message.content.clone()).collect());
-        fit(&talk(roles), budget, tokens).expect("no error")
+        fit(&talk(roles), budget, rule, tokens).ok().map(|kept: Vec<String>| kept.join(" "))
+    }
+
+    const fn retain(ratio: f64, max_tokens: Option<u32>) -> Truncation {
+        Truncation::Retain { ratio, max_tokens }
     }
 
     #[test]
     fn the_oldest_turns_go_and_the_system_message_stays() {
         let table = [
-            ("suaua", 5, Some("s0 u1 a2 u3 a4")),
-            ("suaua", 4, Some("s0 u3 a4")),
-            ("suatau", 5, Some("s0 u5")),
-            ("uaau", 1, Some("u3")),
-            ("su", 1, None),
-            ("aau", 2, Some("u2")),
-            ("", 0, Some("")),
+            ("suaua", 5, Truncation::Auto, Some("s0 u1 a2 u3 a4")),
+            ("suaua", 4, Truncation::Auto, Some("s0 u3 a4")),
+            ("suatau", 5, Truncation::Auto, Some("s0 u5")),
+            ("uaau", 1, Truncation::Auto, Some("u3")),
+            ("su", 1, Truncation::Auto, None),
+            ("aau", 2, Truncation::Auto, Some("u2")),
+            ("", 0, Truncation::Auto, Some("")),
+            ("suaua", 5, Truncation::Disabled, Some("s0 u1 a2 u3 a4")),
+            ("suaua", 4, Truncation::Disabled, None),
+            ("suauaua", 6, retain(1.0, None), Some("s0 u3 a4 u5 a6")),
+            ("suauaua", 6, retain(0.5, None), Some("s0 u5 a6")),
+            ("suauaua", 6, retain(0.0, None), Some("s0 u5 a6")),
+            ("suauaua", 99, retain(1.0, Some(4)), Some("s0 u3 a4 u5 a6")),
+            ("suaua", 99, retain(0.5, Some(4)), Some("s0 u1 a2 u3 a4")),
+            ("suau", 99, retain(1.0, Some(0)), Some("s0 u3")),
         ];
-        for (roles, budget, expected) in table {
-            assert_eq!(
-                fitted(roles, budget).map(|kept| kept.join(" ")).as_deref(),
-                expected,
-                "{roles} in {budget}"
-            );
+        for (roles, budget, rule, expected) in table {
+            assert_eq!(fitted(roles, budget, rule).as_deref(), expected, "{roles} in {budget}, {rule:?}");
         }
     }
 
     #[test]
     fn long_talks_begin_alike_for_some_turns() {
-        let first = |turns: usize| fitted(&"ua".repeat(turns), 60).expect("it fits")[0].clone();
-        let begins: Vec<String> = (40..56).map(first).collect();
-        assert_eq!(begins[0..6], ["u32", "u32", "u32", "u32", "u32", "u32"].map(str::to_owned).to_vec()[..]);
-        assert!(begins.iter().collect::<std::collections::BTreeSet<_>>().len() <= 3, "{begins:?}");
+        let first = |turns: usize, rule| {
+            fitted(&"ua".repeat(turns), 60, rule).expect("it fits").split(' ').next().map(str::to_owned)
+        };
+        let begins =
+            |rule| (40..60).map(|turns| first(turns, rule)).collect::<std::collections::BTreeSet<_>>();
+        assert!(begins(Truncation::Auto).len() <= 4, "{:?}", begins(Truncation::Auto));
+        assert!(begins(retain(0.5, None)).len() <= 2, "{:?}", begins(retain(0.5, None)));
+        assert!(begins(retain(1.0, None)).len() > 15, "a rule that keeps all it can cuts at each turn");
     }
 
     proptest! {
         #[test]
-        fn what_is_kept_fits_and_the_last_turn_is_never_lost(roles in "s?[uuat]{0,30}", budget in 0usize..32) {
-            let kept = fitted(&roles, budget);
+        fn what_is_kept_fits_and_the_last_turn_is_never_lost(
+            roles in "s?[uuat]{0,30}", budget in 0usize..32, ratio in 0.0..1.0,
+        ) {
+            let kept = fitted(&roles, budget, retain(ratio, None));
             if let Some(kept) = &kept {
-                prop_assert!(kept.len() <= budget);
-                prop_assert!(roles.len() <= budget || kept.len() < roles.len());
+                let kept = kept.split_whitespace().count();
+                prop_assert!(kept <= budget);
+                prop_assert!(roles.len() <= budget || kept < roles.len());
             } else {
                 let last_turn = roles.len() - roles.rfind('u').unwrap_or_default().max(usize::from(roles.starts_with('s')));
                 prop_assert!(last_turn + usize::from(roles.starts_with('s')) > budget);

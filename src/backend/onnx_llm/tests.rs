@@ -8,7 +8,7 @@ use tokio::time::{Duration, Instant, timeout};
 
 use super::*;
 use crate::engine::compute::{ComputePermit, Unlimited, Urgency};
-use crate::engine::llm::{ChatMessage, ChatRole, FinishReason, TokenUsage, ToolChoice, ToolSpec};
+use crate::engine::llm::{ChatMessage, ChatRole, FinishReason, TokenUsage, ToolChoice, ToolSpec, Truncation};
 
 /// A path below the repository's root, where tests of any directory find it.
 fn root(path: &str) -> PathBuf {
@@ -39,6 +39,7 @@ fn talk(lines: &[&str]) -> LlmRequest {
         tools: [].into(),
         tool_choice: ToolChoice::Auto,
         max_tokens: Some(60),
+        truncation: Truncation::default(),
         urgency: Urgency::default(),
     }
 }
@@ -209,8 +210,15 @@ async fn limits_hold() {
     let (_, _, _, usage) = answer(&llm, talk(&lines)).await;
     assert!((1500..=2048).contains(&usage.input), "{usage:?}");
     let endless = "word ".repeat(5000);
-    let refused = llm.generate(talk(&[&endless]), CancelFlag::new()).next().await;
-    assert!(matches!(refused, Some(Err(EngineError::BadRequest { .. }))), "{refused:?}");
+    let refused = |request: LlmRequest| async { llm.generate(request, CancelFlag::new()).next().await };
+    let too_long = refused(talk(&[&endless])).await;
+    assert!(matches!(too_long, Some(Err(EngineError::ContextExceeded { .. }))), "{too_long:?}");
+    let strict = LlmRequest { truncation: Truncation::Disabled, ..talk(&lines) };
+    let told = refused(strict).await.and_then(Result::err).expect("nothing may go").to_string();
+    assert!(told.contains("'truncation'") && told.contains("the limit is"), "{told}");
+    let short = Truncation::Retain { ratio: 0.5, max_tokens: Some(100) };
+    let (_, _, _, usage) = answer(&llm, LlmRequest { truncation: short, ..talk(&lines) }).await;
+    assert!(usage.input < 250, "{usage:?}");
 }
 
 #[tokio::test]

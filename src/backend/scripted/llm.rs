@@ -199,7 +199,7 @@ mod tests {
     use super::*;
     use crate::engine::EngineError;
     use crate::engine::compute::Urgency;
-    use crate::engine::llm::{ChatMessage, ToolChoice};
+    use crate::engine::llm::{ChatMessage, ToolChoice, Truncation};
     use futures::{StreamExt, TryStreamExt};
     use std::time::Duration;
     use tokio::time::Instant;
@@ -212,6 +212,7 @@ mod tests {
             tools: [].into(),
             tool_choice: ToolChoice::Auto,
             max_tokens,
+            truncation: Truncation::default(),
             urgency: Urgency::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! Session errors → error bodies: the second and last conversion of an error.
 
+use crate::engine::EngineError;
 use crate::protocol::{ErrorBody, ErrorCode, ErrorType};
 use crate::session::SessionError;
 use crate::session::error::{EndError, ItemEvent};
@@ -64,6 +65,9 @@ fn classify(error: &SessionError) -> (ErrorType, ErrorCode, Option<&str>) {
             (kind, code, None)
         }
         SessionError::Overloaded(_) => (Server, ErrorCode::OVERLOADED, None),
+        SessionError::Engine(EngineError::ContextExceeded { .. }) => {
+            (Invalid, ErrorCode::other("context_length_exceeded"), None)
+        }
         SessionError::Engine(_) => (Server, ErrorCode::SERVER_ERROR, None),
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::inbound::modality;
 use crate::audio::AudioFormat;
-use crate::engine::llm::{ToolChoice, ToolSpec};
+use crate::engine::llm::{ToolChoice, ToolSpec, Truncation};
 use crate::protocol::{self, ErrorCode, ProtocolError};
 use crate::session::event::SessionView;
 use crate::session::settings::{
@@ -43,10 +43,10 @@ pub(super) fn patch(update: protocol::SessionUpdate) -> Result<SettingsPatch, Pr
         tools: update.tools.map(|list| tools(list, "session.tools")).transpose()?,
         tool_choice: update.tool_choice.map(tool_choice),
         max_output_tokens: update.max_output_tokens.map(protocol::MaxTokens::limit),
+        truncation: update.truncation.map(truncation),
         echo: EchoSettings {
             noise_reduction: input.noise_reduction.map(|wire| to_json(&wire)),
             tracing: update.tracing.map(|wire| to_json(&wire)),
-            truncation: update.truncation.map(|wire| to_json(&wire)),
             prompt: update.prompt.map(|wire| to_json(&wire)),
             include: update.include.map(|wire| to_json(&wire)),
             reasoning: update.reasoning.map(|wire| to_json(&wire)),
@@ -71,13 +71,36 @@ pub(super) fn session(view: SessionView) -> protocol::Session {
         reasoning: from_json(echo.reasoning.as_ref()),
         max_output_tokens: max_tokens(settings.max_output_tokens),
         tracing: from_json(echo.tracing.as_ref()),
-        truncation: from_json(echo.truncation.as_ref()).unwrap_or_default(),
+        truncation: wire_truncation(settings.truncation),
         prompt: from_json(echo.prompt.as_ref()),
         expires_at,
         audio: session_audio(&settings),
         include: from_json(echo.include.as_ref()),
         antiphon: None,
     }))
+}
+
+fn truncation(wire: protocol::Truncation) -> Truncation {
+    match wire {
+        protocol::Truncation::Mode(protocol::TruncationMode::Auto) => Truncation::Auto,
+        protocol::Truncation::Mode(protocol::TruncationMode::Disabled) => Truncation::Disabled,
+        protocol::Truncation::Ratio(keep) => Truncation::Retain {
+            ratio: keep.retention_ratio,
+            max_tokens: keep.token_limits.and_then(|limits| limits.post_instructions),
+        },
+    }
+}
+
+fn wire_truncation(truncation: Truncation) -> protocol::Truncation {
+    match truncation {
+        Truncation::Auto => protocol::Truncation::Mode(protocol::TruncationMode::Auto),
+        Truncation::Disabled => protocol::Truncation::Mode(protocol::TruncationMode::Disabled),
+        Truncation::Retain { ratio, max_tokens } => protocol::Truncation::Ratio(protocol::RetentionRatio {
+            kind: protocol::RetentionRatioType::It,
+            retention_ratio: ratio,
+            token_limits: max_tokens.map(|tokens| protocol::TokenLimits { post_instructions: Some(tokens) }),
+        }),
+    }
 }
 
 fn session_audio(settings: &SessionSettings) -> protocol::SessionAudio {

@@ -153,6 +153,7 @@ impl SessionActor {
                 tools: Arc::clone(&settings.tools),
                 tool_choice: settings.tool_choice.clone(),
                 max_tokens: settings.max_output_tokens.into_iter().chain(most).min(),
+                truncation: settings.truncation,
                 urgency: Urgency::default(),
             },
             speech,

@@ -30,7 +30,9 @@ impl Outcome {
             SessionError::Overloaded(_) => Self::Error { code: "overloaded" },
             SessionError::Engine(EngineError::TimedOut { .. }) => Self::Timeout { code: "engine_timeout" },
             SessionError::Engine(EngineError::Cancelled) | SessionError::RequestCancelled => Self::Cancelled,
-            SessionError::Engine(EngineError::BadRequest { .. }) => Self::Error { code: "bad_request" },
+            SessionError::Engine(EngineError::BadRequest { .. } | EngineError::ContextExceeded { .. }) => {
+                Self::Error { code: "bad_request" }
+            }
             SessionError::Engine(_) => Self::Error { code: "engine_failed" },
             _ => Self::Error { code: "failed" },
         }
