@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use antiphon::backend::scripted::{Hang, ScriptedLlm, ScriptedStt, Step};
 use antiphon::engine::llm::ChatRole;
-use antiphon::session::conversation::{ItemBody, ItemStatus};
+use antiphon::session::conversation::ItemStatus;
 use antiphon::session::event::{CloseReason, ResponseEvent, ResponseStatus};
 use antiphon::session::settings::{Modality, SettingsPatch};
 use antiphon::session::{Action, SessionConfig, SessionError, SessionEvent};
@@ -331,40 +331,6 @@ async fn an_engine_that_hangs_is_given_up_and_its_slot_comes_back() {
     client.send(respond()).await;
     assert_eq!(client.response_done().await.status, ResponseStatus::Completed);
     assert_eq!(stage.pools.llm.stats().in_use, 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn tool_calls_have_their_chain_and_their_result_is_seen() {
-    let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::echoing());
-    let call = vec![Step::text(0, "Let me look."), Step::tool_call(5, "clock", r#"{"zone":"UTC"}"#)];
-    stage.llm.set_calls(vec![call, vec![Step::text(0, "It is noon.")]]);
-    let mut client = stage.open();
-    client.write("What time is it?").await;
-    client.send(respond()).await;
-    let view = client.response_done().await;
-    assert_eq!(view.output.len(), 2);
-    let ItemBody::FunctionCall { call_id, name, arguments } = view.output[1].body.clone() else {
-        panic!("{:?}", view.output[1]);
-    };
-    assert_eq!((name.as_str(), arguments.as_str()), ("clock", r#"{"zone":"UTC"}"#));
-    let names = client.names();
-    let call_chain = ["arguments.delta", "arguments.done", "item.done", "output_item.done", "response.done"];
-    assert!(names.ends_with(&call_chain), "{names:?}");
-    let body = ItemBody::FunctionCallOutput { call_id: call_id.clone(), output: "12:00".to_owned() };
-    let item = antiphon::session::conversation::Item {
-        id: "item_result".into(),
-        status: ItemStatus::Completed,
-        body,
-    };
-    let previous = antiphon::session::conversation::Previous::Last;
-    client.send(Action::CreateItem { previous, item }).await;
-    client.send(respond()).await;
-    client.response_done().await;
-    let calls = stage.llm.calls();
-    let messages = &calls.last().expect("a call").messages;
-    let roles: Vec<_> = messages.iter().map(|message| message.role.as_str()).collect();
-    assert_eq!(roles, ["user", "assistant", "tool"]);
-    assert_eq!(messages[2].tool_call_id.as_ref(), Some(&call_id));
 }
 
 #[tokio::test(start_paused = true)]

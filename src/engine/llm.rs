@@ -135,7 +135,7 @@ pub enum ToolChoice {
 pub enum LlmEvent {
     /// Text to append; never empty.
     Text(String),
-    /// A tool call begins; its arguments follow.
+    /// A tool call begins; its arguments follow, all of them before anything else.
     ToolCallStart {
         /// Place of the call among the calls of this answer, from 0.
         index: usize,

@@ -111,6 +111,21 @@ pub enum SessionError {
     /// The session ends; told before its socket is closed.
     #[error(transparent)]
     Ended(#[from] EndError),
+    /// The model called a tool that it was not offered.
+    #[error(
+        "The model called the tool '{name}', which is not among the tools it was given. Nothing was run; ask again, \
+         or name the tools in the instructions."
+    )]
+    UnknownTool {
+        /// The name it gave.
+        name: String,
+    },
+    /// The model called a tool in a form that cannot be read.
+    #[error("The model's function call is broken: {reason}. Nothing was run; ask again.")]
+    BrokenCall {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No engine was free in time.
     #[error("The server is busy: {0}")]
     Overloaded(#[from] LeaseError),

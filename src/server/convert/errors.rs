@@ -64,6 +64,9 @@ fn classify(error: &SessionError) -> (ErrorType, ErrorCode, Option<&str>) {
             let (kind, code) = end_code(error);
             (kind, code, None)
         }
+        SessionError::UnknownTool { .. } | SessionError::BrokenCall { .. } => {
+            (Server, ErrorCode::other("invalid_function_call"), None)
+        }
         SessionError::Overloaded(_) => (Server, ErrorCode::OVERLOADED, None),
         SessionError::Engine(EngineError::ContextExceeded { .. }) => {
             (Invalid, ErrorCode::other("context_length_exceeded"), None)

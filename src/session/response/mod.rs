@@ -4,8 +4,11 @@
 //! Every response that is created is also done, once; every item that is added is done. It knows no engine and
 //! no clock: `now` is given.
 
+mod settings;
+
+pub(super) use settings::ResponseSettings;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,51 +16,17 @@ use tokio::time::Instant;
 
 use super::callbacks::Outbox;
 use super::conversation::{Content, Conversation, Item, ItemBody, ItemStatus, Role, Timeline};
+use super::error::SessionError;
 use super::event::{
     OutputPlace, ResponseEvent, ResponseStatus, ResponseUsage, ResponseView, SessionEvent, ToolCallRef,
     TurnTimings,
 };
 use super::id::{ConversationId, ItemId, ResponseId};
 use super::playback::Playback;
-use super::settings::{Modality, ResponseRequest, SessionSettings};
+use super::settings::Modality;
 use super::speech_pipeline::{ClauseWords, ReplyEnd, ReplyEvent};
-use crate::audio::AudioFormat;
-use crate::engine::llm::{FinishReason, ToolChoice, ToolSpec, Truncation};
+use crate::engine::llm::FinishReason;
 use crate::engine::tts::TimedWord;
-
-/// What a response is made with: the session's settings under the request's overrides.
-#[derive(Clone, Debug)]
-pub(super) struct ResponseSettings {
-    pub(super) instructions: String,
-    pub(super) modality: Modality,
-    pub(super) format: AudioFormat,
-    pub(super) voice: String,
-    pub(super) speed: f32,
-    pub(super) tools: Arc<[ToolSpec]>,
-    pub(super) tool_choice: ToolChoice,
-    pub(super) max_output_tokens: Option<u32>,
-    pub(super) truncation: Truncation,
-    pub(super) metadata: Option<Value>,
-    pub(super) in_history: bool,
-}
-
-impl ResponseSettings {
-    pub(super) fn new(session: &SessionSettings, request: ResponseRequest) -> Self {
-        Self {
-            instructions: request.instructions.unwrap_or_else(|| session.instructions.clone()),
-            modality: request.modality.unwrap_or(session.modality),
-            format: request.output_format.unwrap_or(session.output_format),
-            voice: request.voice.unwrap_or_else(|| session.voice.clone()),
-            speed: session.speed,
-            tools: request.tools.unwrap_or_else(|| Arc::clone(&session.tools)),
-            tool_choice: request.tool_choice.unwrap_or_else(|| session.tool_choice.clone()),
-            max_output_tokens: request.max_output_tokens.unwrap_or(session.max_output_tokens),
-            truncation: session.truncation,
-            metadata: request.metadata,
-            in_history: !request.out_of_band,
-        }
-    }
-}
 
 /// What a response writes to.
 #[derive(Debug)]
@@ -101,6 +70,8 @@ struct OpenMessage {
 
 #[derive(Debug)]
 struct OpenCall {
+    /// Its place among the calls of the answer.
+    index: usize,
     place: OutputPlace,
     call: ToolCallRef,
     arguments: String,
@@ -156,12 +127,26 @@ impl ActiveResponse {
 
     /// Takes in a piece of the reply; gives the status if it was the last.
     pub(super) fn on_reply(&mut self, event: ReplyEvent, scene: &mut Scene<'_>) -> Option<ResponseStatus> {
+        if !matches!(event, ReplyEvent::ToolArguments { .. } | ReplyEvent::Failed(_))
+            && let Err(error) = self.check_call(scene)
+        {
+            return Some(ResponseStatus::Failed(error));
+        }
         match event {
             ReplyEvent::Text(delta) => self.on_text(delta, scene),
             ReplyEvent::Clause(text) => self.on_clause(&text, scene),
             ReplyEvent::Audio(samples) => self.on_audio(&samples, scene),
-            ReplyEvent::ToolCall { call_id, name, .. } => self.open_call(call_id, name, scene),
-            ReplyEvent::ToolArguments { delta, .. } => self.on_arguments(delta, scene),
+            ReplyEvent::ToolCall { index, call_id, name } => {
+                if !self.settings.tools.iter().any(|tool| tool.name == name) {
+                    return Some(ResponseStatus::Failed(SessionError::UnknownTool { name }));
+                }
+                self.open_call((index, ToolCallRef { call_id, name }), scene);
+            }
+            ReplyEvent::ToolArguments { index, delta } => {
+                if let Err(error) = self.on_arguments(index, delta, scene) {
+                    return Some(ResponseStatus::Failed(error));
+                }
+            }
             ReplyEvent::Done(end) => return Some(self.on_end(&end)),
             ReplyEvent::Failed(error) => return Some(ResponseStatus::Failed(error)),
         }
@@ -272,26 +257,49 @@ impl ActiveResponse {
         self.close_item(place, body, (whole, timeline), scene);
     }
 
-    fn open_call(&mut self, call_id: String, name: String, scene: &mut Scene<'_>) {
+    fn open_call(&mut self, (index, call): (usize, ToolCallRef), scene: &mut Scene<'_>) {
         self.close_message(true, scene);
         self.close_call(true, scene);
         let place = self.place(ItemId::random());
-        let body =
-            ItemBody::FunctionCall { call_id: call_id.clone(), name: name.clone(), arguments: String::new() };
+        let body = ItemBody::FunctionCall {
+            call_id: call.call_id.clone(),
+            name: call.name.clone(),
+            arguments: String::new(),
+        };
         self.add_item(&place, body, scene);
-        let call = ToolCallRef { call_id, name };
-        self.call = Some(OpenCall { place, call, arguments: String::new() });
+        self.call = Some(OpenCall { index, place, call, arguments: String::new() });
     }
 
-    fn on_arguments(&mut self, delta: String, scene: &mut Scene<'_>) {
-        let Some(open) = &mut self.call else { return };
+    fn on_arguments(
+        &mut self,
+        index: usize,
+        delta: String,
+        scene: &mut Scene<'_>,
+    ) -> Result<(), SessionError> {
+        let Some(open) = self.call.as_mut().filter(|open| open.index == index) else {
+            return Err(SessionError::BrokenCall { reason: format!("call {index} goes on after its end") });
+        };
         open.arguments.push_str(&delta);
         let event = ResponseEvent::ArgumentsDelta(open.place.clone(), open.call.clone(), delta);
         self.emit(scene, event);
+        Ok(())
+    }
+
+    /// What comes next ends the call that is open: its arguments must be whole. None at all are an empty object.
+    fn check_call(&mut self, scene: &mut Scene<'_>) -> Result<(), SessionError> {
+        let Some(open) = &self.call else { return Ok(()) };
+        if open.arguments.trim().is_empty() {
+            return self.on_arguments(open.index, "{}".to_owned(), scene);
+        }
+        let whole = serde_json::from_str::<serde_json::Map<String, Value>>(&open.arguments);
+        whole.map(drop).map_err(|error| {
+            let reason = format!("the arguments of '{}' are not a JSON object: {error}", open.call.name);
+            SessionError::BrokenCall { reason }
+        })
     }
 
     fn close_call(&mut self, whole: bool, scene: &mut Scene<'_>) {
-        let Some(OpenCall { place, call, arguments }) = self.call.take() else { return };
+        let Some(OpenCall { place, call, arguments, .. }) = self.call.take() else { return };
         self.emit(scene, ResponseEvent::ArgumentsDone(place.clone(), call.clone(), arguments.clone()));
         let body = ItemBody::FunctionCall { call_id: call.call_id, name: call.name, arguments };
         self.close_item(place, body, (whole, None), scene);
