@@ -6,6 +6,7 @@
 
 mod budget;
 mod governor;
+mod https;
 pub mod plan;
 mod pools;
 mod reload;
@@ -14,6 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::serve::ListenerExt;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -28,6 +30,7 @@ use crate::engine::vad::VadEngine;
 use crate::pool::memory::OverBudget;
 use crate::pool::{ResourcePoolManager, Scheduler};
 use crate::runtime::{DrainTimeout, Runtime};
+use crate::server::tls::TlsError;
 use crate::server::{ServerState, router};
 use crate::session::admission::AdmissionLimits;
 use crate::session::health::SessionHealth;
@@ -35,9 +38,11 @@ use crate::session::settings::{EchoSettings, Modality, SessionSettings, TurnDete
 use crate::session::{AdmissionGate, LiveConfig, LiveSettings};
 use crate::session::{SessionComponentFactory, SessionConfig, SessionRouter};
 use crate::telemetry::{LogFilter, Metrics, TelemetryError};
+use https::Https;
 use reload::{Live, Reloader};
 
 pub use budget::check_declared as check_memory;
+pub use https::check_certificate;
 
 /// How long engines may take to end. They promise to let go of a call within 50 ms.
 const ENGINE_GRACE: Duration = Duration::from_secs(5);
@@ -64,6 +69,19 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The address of HTTPS cannot be listened on.
+    #[error(
+        "cannot listen on {address} (server.tls.listen): {source}. Choose another address or port there."
+    )]
+    BindTls {
+        /// `server.tls.listen`.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// There is no certificate for HTTPS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Metrics cannot be collected.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -88,6 +106,7 @@ pub struct Server {
     reloader: Arc<Reloader>,
     grace: Duration,
     listener: JoinHandle<()>,
+    https: Option<Https>,
 }
 
 impl Server {
@@ -101,18 +120,27 @@ impl Server {
         budget::check_declared(&config)?;
         let metrics = Metrics::install()?;
         let (address, listener) = listen(config.server.bind).await?;
+        let https = https::bind(&config.server.tls)?;
         let pools_config = reload::pools_config(&config);
         let scheduler = Scheduler::new(&pools_config);
         let engines = load(&config, &scheduler).await?;
         budget::check_loaded(&config, &engines)?;
         let vad = Arc::clone(&engines.vad);
         let pools = pools::assemble(&pools_config, engines, scheduler);
-        Ok(Self::assemble(config, (pools, vad), (metrics, logs), (address, listener)))
+        let mut server = Self::assemble(config, (pools, vad), (metrics, logs), (address, listener));
+        let routes = || router(server.state.clone());
+        server.https = https.map(|bound| bound.serve(&server.runtime, routes(), server.grace));
+        Ok(server)
     }
 
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of HTTPS, where that is on.
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.https.as_ref().map(|https| https.address)
     }
 
     /// The sessions, for whom the server serves.
@@ -126,9 +154,12 @@ impl Server {
     }
 
     /// Goes over to a configuration that was read anew, as far as it may change while the server runs: the rest
-    /// is logged as waiting for a restart. One with problems changes nothing.
+    /// is logged as waiting for a restart. One with problems changes nothing. The certificate is read again too.
     pub fn reload(&self, newer: Result<Config, Problems>) {
         self.reloader.reload(newer);
+        if let Some(https) = &self.https {
+            https.renew();
+        }
     }
 
     /// Ends every session and waits for all tasks, then ends the engines' threads.
@@ -136,6 +167,9 @@ impl Server {
         let drained = self.runtime.drain(self.grace).await;
         if self.listener.await.is_err() {
             tracing::error!("the listener panicked");
+        }
+        if let Some(https) = self.https {
+            https.join().await;
         }
         drop(self.reloader);
         join_engines(self.state).await;
@@ -183,6 +217,12 @@ impl Server {
         let health = SessionHealth::new(state.sessions.clone());
         drop(runtime.spawn("session health", health.run(shutdown.clone())));
         let service = router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        // Small frames go out at once and do not wait for the client to acknowledge the last one.
+        let listener = listener.tap_io(|socket| {
+            if let Err(error) = socket.set_nodelay(true) {
+                tracing::debug!(%error, "a connection goes on without TCP_NODELAY");
+            }
+        });
         let listener = runtime.spawn("listener", async move {
             // Upgraded sockets are not waited for here; sessions are tasks of the runtime, which is drained.
             let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned());
@@ -190,7 +230,7 @@ impl Server {
                 tracing::error!(%error, "the listener failed");
             }
         });
-        Self { address, runtime, state, reloader, grace, listener }
+        Self { address, runtime, state, reloader, grace, listener, https: None }
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{ConfigArgs, output};
-use crate::app::check_memory;
+use crate::app::{check_certificate, check_memory};
 use crate::config::Config;
 
 /// Flags of `antiphon check`.
@@ -27,6 +27,9 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
         Ok(config) => {
             if let Err(over) = check_memory(&config) {
                 return output::over_budget(&over);
+            }
+            if let Err(error) = check_certificate(&config) {
+                return output::bad_certificate(error);
             }
             output::show(&format!("The configuration is valid. It listens on {}.\n", config.server.bind));
             output::note(config.preset.note());

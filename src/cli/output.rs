@@ -28,6 +28,11 @@ pub(super) fn over_budget(over: impl Display) -> ExitCode {
     complain(over, BAD_USAGE)
 }
 
+/// The configuration names a certificate that cannot be used.
+pub(super) fn bad_certificate(error: impl Display) -> ExitCode {
+    complain(error, BAD_USAGE)
+}
+
 /// Prints to stderr what the reader must know beside the answer, if anything.
 pub(super) fn note(text: Option<&str>) {
     if let Some(text) = text {

@@ -35,7 +35,8 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
 async fn serve(config: Config, logs: LogFilter, args: &ConfigArgs) -> Result<(), String> {
     let mut signals = Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let server = Server::start_with_logs(config, logs).await.map_err(|error| error.to_string())?;
-    output::show(&format!("Antiphon is ready: http://{}  (Ctrl-C stops it)\n", server.address()));
+    let https = server.https_address().map(|address| format!(" and https://{address}")).unwrap_or_default();
+    output::show(&format!("Antiphon is ready: http://{}{https}  (Ctrl-C stops it)\n", server.address()));
     while signals.next().await == Wish::Reload {
         server.reload(args.load());
     }

@@ -82,6 +82,7 @@ fn restart_reason(name: &str) -> &'static str {
     const REASONS: &[(&str, &str)] = &[
         ("engines.", "engines are loaded when the server starts"),
         ("server.bind", "the address is taken when the server starts"),
+        ("server.tls.", "certificates of other files, like addresses, are taken when the server starts"),
         ("server.auth.", "API keys are read when the server starts"),
         ("preset", "a preset sets where all other keys start from"),
         ("telemetry.", "the form of log lines is fixed when the server starts"),

@@ -1,10 +1,20 @@
 //! Checks of single texts. Each answers with what is wrong.
 
+use std::net::SocketAddr;
+
 use crate::telemetry;
 
 /// Something must stand there.
 pub(super) fn not_empty(text: &str) -> Result<(), String> {
     if text.trim().is_empty() { Err("is empty".to_owned()) } else { Ok(()) }
+}
+
+/// An address with its port, or nothing.
+pub(super) fn address_or_nothing(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    text.parse::<SocketAddr>().map(drop).map_err(|_| "is no address with a port".to_owned())
 }
 
 /// A SHA-256 in hexadecimal.
@@ -30,6 +40,8 @@ mod tests {
         assert!(sha256("sk-my-secret").is_err_and(|what| what.contains("12 characters")));
         assert!(sha256(&"g".repeat(64)).is_err());
         assert!(not_empty("  ").is_err());
+        assert!(address_or_nothing("").is_ok() && address_or_nothing("[::1]:8743").is_ok());
+        assert!(address_or_nothing("localhost:8743").is_err() && address_or_nothing("127.0.0.1").is_err());
         assert!(log_filter("warn").is_ok());
     }
 }

@@ -213,6 +213,41 @@ fn an_open_door_needs_a_key() {
 }
 
 #[test]
+fn https_has_one_certificate_and_an_address_of_its_own() {
+    for (text, told) in [
+        ("listen = \"127.0.0.1:1\"", "`server.tls.listen` = \"127.0.0.1:1\": there is no certificate; set"),
+        (
+            "self_signed = true",
+            "`server.tls.listen` = \"\": there is a certificate, and nothing listens with it",
+        ),
+        ("listen = \"127.0.0.1:1\"\ncert = \"a\"", "`server.tls.cert` = \"a\": its private key is missing"),
+        ("listen = \"127.0.0.1:1\"\nkey = \"a\"", "`server.tls.key` = \"a\": its certificate is missing"),
+        (
+            "listen = \"127.0.0.1:1\"\nself_signed = true\ncert = \"a\"\nkey = \"b\"",
+            "`server.tls.self_signed` = true: there is a certificate of files already",
+        ),
+        (
+            "listen = \"127.0.0.1:8700\"\nself_signed = true",
+            "this is server.bind too; give HTTPS a port of its own",
+        ),
+        ("listen = \"0.0.0.0:1\"\nself_signed = true", "other machines could talk here without an API key"),
+        (
+            "listen = \"here\"\nself_signed = true",
+            "is no address with a port; write address:port, or nothing",
+        ),
+    ] {
+        let found = problems(&from_file(&format!("[server.tls]\n{text}\n")));
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert!(found[0].contains(told), "{text}: {found:?}");
+    }
+    for text in
+        ["listen = \"127.0.0.1:0\"\nself_signed = true", "listen = \"[::1]:1\"\ncert = \"a\"\nkey = \"b\""]
+    {
+        assert_eq!(problems(&from_file(&format!("[server.tls]\n{text}\n"))), [""; 0], "{text}");
+    }
+}
+
+#[test]
 fn two_keys_of_one_name_are_refused() {
     let key = format!("{{name = \"me\", sha256 = \"{HASH}\"}}");
     let sources = with_flag(Sources::default(), "server.auth.keys", &format!("[{key}, {key}]"));

@@ -1,5 +1,9 @@
 //! Judges values that have their types: each key's range, and keys against each other.
 
+mod tls;
+
+use std::net::SocketAddr;
+
 use serde_json::Value as Json;
 
 use super::Config;
@@ -11,7 +15,10 @@ use super::tree::{Node, Origin, Value};
 pub(super) fn validate(config: &Config, tree: &Node) -> Vec<Problem> {
     let mut problems: Vec<Problem> =
         leaves(config).into_iter().filter_map(|(key, value)| check_value(&key, &value, tree)).collect();
-    problems.extend(check_exposure(config, tree));
+    let (plain, tls) = (config.server.bind, config.server.tls.address());
+    problems.extend(check_exposure(config, ("server.bind", plain), tree));
+    problems.extend(tls.and_then(|address| check_exposure(config, ("server.tls.listen", address), tree)));
+    problems.extend(tls::check_tls(config, tree));
     problems.extend(check_key_names(config, tree));
     problems.extend(check_endpointing(config, tree));
     problems.extend(check_admission(config, tree));
@@ -76,12 +83,11 @@ fn written(tree: &Node, key: &str, value: &Json) -> Node {
 }
 
 /// A server that others can reach asks who they are.
-fn check_exposure(config: &Config, tree: &Node) -> Option<Problem> {
-    let bind = config.server.bind;
+fn check_exposure(config: &Config, (key, bind): (&str, SocketAddr), tree: &Node) -> Option<Problem> {
     if bind.ip().to_canonical().is_loopback() || !config.server.auth.keys.is_empty() {
         return None;
     }
-    let node = written(tree, "server.bind", &Json::String(bind.to_string()));
+    let node = written(tree, key, &Json::String(bind.to_string()));
     let advice = format!(
         "bind 127.0.0.1:{}, or add a key: [[server.auth.keys]] with name = \"me\" and \
          sha256 = the output of `printf %s \"$KEY\" | sha256sum`",

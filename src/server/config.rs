@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::tls::TlsConfig;
 use crate::session::AdmissionConfig;
 
 /// How the server listens.
@@ -12,6 +13,8 @@ use crate::session::AdmissionConfig;
 pub struct ServerConfig {
     /// Address and port; port 0 takes a free one.
     pub bind: SocketAddr,
+    /// The same over TLS.
+    pub tls: TlsConfig,
     /// Sessions at once; one more waits in line.
     pub max_sessions: usize,
     /// What becomes of those for whom there is no place.
@@ -33,6 +36,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             bind: SocketAddr::from(([127, 0, 0, 1], 8700)),
+            tls: TlsConfig::default(),
             max_sessions: 200,
             admission: AdmissionConfig::default(),
             max_frame_bytes: 21 * 1024 * 1024,

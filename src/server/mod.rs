@@ -13,6 +13,7 @@ mod realtime;
 pub mod router;
 mod socket;
 mod speech;
+pub mod tls;
 mod waiting;
 
 pub use config::{AuthConfig, KeyConfig, KeyRole, ServerConfig};

@@ -31,6 +31,28 @@ pub(super) const KEYS: &[Key] = &[
         "How often clients are pinged; silent for three, they are gone",
         Between(1.0, 3_600.0),
     ),
+    key(
+        "server.tls.listen",
+        "Address and port of HTTPS and WSS, beside the plain ones; empty for none",
+        Text("address:port, or nothing; beyond loopback only with API keys", check::address_or_nothing),
+    ),
+    key("server.tls.cert", "Certificate, with those that signed it; read again at SIGHUP", Any("a PEM file")),
+    key("server.tls.key", "The certificate's private key", Any("a PEM file")),
+    key(
+        "server.tls.self_signed",
+        "Make a certificate at start, for trying and for tests: clients do not trust it by themselves",
+        Any("true or false"),
+    ),
+    key(
+        "server.tls.self_signed_file",
+        "Where to write the self-signed certificate, for clients that are to trust it",
+        Any("a path, or nothing"),
+    ),
+    key(
+        "server.tls.names",
+        "Names for which the self-signed certificate holds, besides localhost, 127.0.0.1, ::1 and `listen`",
+        Any("a list of host names and addresses"),
+    ),
     next(
         "server.admission.max_connections",
         "Sessions, waiting and refused clients at once; one more is answered 503",
