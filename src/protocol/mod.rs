@@ -8,6 +8,7 @@
 //! - [`server_event`]: what the server sends, [`ServerMessage`]
 //! - [`session`], [`audio_config`], [`turn_detection`], [`tool`], [`options`]: configuration, as a patch and as
 //!   in effect
+//! - [`client_secret`]: what opens sessions in place of an API key
 //! - [`item`], [`response`], [`usage`]: conversation items, responses, what they used
 //! - [`error`], [`validate`]: what can be wrong with an event, and its limits
 //! - [`ids`]: new ids
@@ -16,6 +17,7 @@
 pub mod audio_config;
 mod beta;
 pub mod client_event;
+pub mod client_secret;
 mod decode;
 pub mod error;
 pub mod ids;
@@ -41,6 +43,7 @@ pub use client_event::{
     ItemTruncateEvent, ResponseCancelEvent, ResponseCreateEvent, SessionUpdateEvent, parse_client_event,
     parse_session_update,
 };
+pub use client_secret::{ClientSecret, ClientSecretRequest, parse_client_secret_request};
 pub use decode::from_value;
 pub use error::{ErrorBody, ErrorCode, ErrorType, ProtocolError};
 pub use ids::{new_call_id, new_conversation_id, new_event_id, new_item_id, new_response_id, new_session_id};

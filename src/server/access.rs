@@ -2,6 +2,7 @@
 //! refusals.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -11,6 +12,8 @@ use sha2::{Digest, Sha256};
 
 use super::config::{KeyConfig, KeyRole, ServerConfig};
 use super::convert;
+use super::secrets::{ClientSecrets, Grant, SECRET_PREFIX};
+use crate::protocol::{ProtocolError, SessionUpdate};
 use crate::session::Owner;
 use crate::session::quota::QuotaError;
 
@@ -40,10 +43,7 @@ pub(super) fn viewer(
     config: &ServerConfig,
     peer: SocketAddr,
 ) -> Result<Viewer, Box<Response>> {
-    if !origin_allowed(headers, config) {
-        let message = "Pages of this origin may not ask. Add it to server.allowed_origins.";
-        return Err(Box::new(api_error(StatusCode::FORBIDDEN, "origin_not_allowed", message)));
-    }
+    check_origin(headers, config)?;
     let Some(key) = known_key(headers, config)? else {
         let admin = peer.ip().to_canonical().is_loopback() && is_local_host(headers);
         return Ok(Viewer { owner: Owner::anonymous(), admin });
@@ -56,23 +56,63 @@ pub(super) fn authenticate(headers: &HeaderMap, config: &ServerConfig) -> Result
     Ok(known_key(headers, config)?.map_or_else(Owner::anonymous, |key| Owner(key.name.as_str().into())))
 }
 
+/// Who calls an endpoint below `/v1`: by the API key, and from a page that may.
+pub(super) fn caller(headers: &HeaderMap, config: &ServerConfig) -> Result<Owner, Box<Response>> {
+    check_origin(headers, config)?;
+    authenticate(headers, config)
+}
+
+fn check_origin(headers: &HeaderMap, config: &ServerConfig) -> Result<(), Box<Response>> {
+    if origin_allowed(headers, config) {
+        return Ok(());
+    }
+    let message = "Pages of this origin may not ask. Add it to server.allowed_origins.";
+    Err(Box::new(api_error(StatusCode::FORBIDDEN, "origin_not_allowed", message)))
+}
+
+/// Who opens a session, and what a client secret gave it to start with.
+#[derive(Clone, Debug)]
+pub(super) struct Guest {
+    pub(super) owner: Owner,
+    pub(super) session: Option<Arc<SessionUpdate>>,
+}
+
+/// Who opens a session: the holder of an API key or of a client secret.
+pub(super) fn authenticate_guest(
+    headers: &HeaderMap,
+    config: &ServerConfig,
+    secrets: &ClientSecrets,
+) -> Result<Guest, Box<Response>> {
+    let secret = sent_key(headers).filter(|key| key.starts_with(SECRET_PREFIX));
+    match secret.and_then(|secret| secrets.find(secret)) {
+        Some(Grant { owner, session }) => Ok(Guest { owner, session: Some(session) }),
+        None => Ok(Guest { owner: authenticate(headers, config)?, session: None }),
+    }
+}
+
 /// The key that was sent; `None` on a server without keys.
 fn known_key<'a>(
     headers: &HeaderMap,
     config: &'a ServerConfig,
 ) -> Result<Option<&'a KeyConfig>, Box<Response>> {
-    if config.auth.keys.is_empty() {
+    let sent = sent_key(headers);
+    if config.auth.keys.is_empty() && !sent.is_some_and(|key| key.starts_with(SECRET_PREFIX)) {
         return Ok(None);
     }
     let refuse =
         |message: &str| Err(Box::new(api_error(StatusCode::UNAUTHORIZED, "invalid_api_key", message)));
-    let Some(key) = bearer(headers).or_else(|| subprotocol_key(headers)) else {
+    let Some(key) = sent else {
         return refuse("No API key was given. Send it as 'Authorization: Bearer KEY'.");
     };
     let hash = Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     // The hashes are compared, not the keys, so that the time it takes tells nothing of a key.
     match config.auth.keys.iter().find(|known| known.sha256.eq_ignore_ascii_case(&hash)) {
         Some(known) => Ok(Some(known)),
+        None if key.starts_with(SECRET_PREFIX) => refuse(
+            "This is a client secret that is unknown here or has expired, or it is used for something other than \
+             opening a session at /v1/realtime. Make a new one with POST /v1/realtime/client_secrets, or send an \
+             API key.",
+        ),
         None => {
             refuse("The API key is not known here. Ask the operator, who lists keys in server.auth.keys.")
         }
@@ -112,6 +152,10 @@ fn is_local_host(headers: &HeaderMap) -> bool {
     name == "localhost" || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+fn sent_key(headers: &HeaderMap) -> Option<&str> {
+    bearer(headers).or_else(|| subprotocol_key(headers))
+}
+
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
 }
@@ -136,13 +180,32 @@ pub(super) fn origin_allowed(headers: &HeaderMap, config: &ServerConfig) -> bool
 
 /// An error in the shape of OpenAI's HTTP APIs.
 pub(super) fn api_error(status: StatusCode, code: &str, message: &str) -> Response {
+    field_error(status, code, message, None)
+}
+
+/// The same, about the field `param` of the request.
+pub(super) fn field_error(status: StatusCode, code: &str, message: &str, param: Option<&str>) -> Response {
     let kind = match status {
         StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
         status if status.is_server_error() => "server_error",
         _ => "invalid_request_error",
     };
-    let body = json!({"error": {"type": kind, "code": code, "message": message, "param": null}});
+    let body = json!({"error": {"type": kind, "code": code, "message": message, "param": param}});
     (status, Json(body)).into_response()
+}
+
+/// A body that is longer than `limit` bytes, or that could not be read for another `reason`.
+pub(super) fn unreadable(status: StatusCode, limit: usize, reason: &str) -> Response {
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        let message = format!("The body is longer than {limit} bytes, the most that is taken here.");
+        return api_error(status, "request_too_large", &message);
+    }
+    api_error(status, "invalid_request", &format!("The body cannot be read: {reason}."))
+}
+
+/// What is wrong with a request's body.
+pub(super) fn protocol_error(error: &ProtocolError) -> Response {
+    field_error(StatusCode::BAD_REQUEST, error.code.as_str(), &error.message, error.param.as_deref())
 }
 
 /// 429 with `Retry-After`.

@@ -5,12 +5,14 @@
 
 mod access;
 pub mod api;
+mod client_secrets;
 pub mod config;
 mod convert;
 mod health;
 mod pages;
 mod realtime;
 pub mod router;
+mod secrets;
 mod socket;
 mod speech;
 pub mod tls;

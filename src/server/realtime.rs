@@ -9,10 +9,12 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::access::{api_error, authenticate, origin_allowed, over_quota};
+use super::access::{Guest, api_error, authenticate_guest, origin_allowed, over_quota, protocol_error};
+use super::client_secrets;
 use super::router::ServerState;
 use super::socket::{self, Socket};
 use super::waiting::{self, WaitOptions};
+use crate::protocol::SessionUpdate;
 use crate::session::Owner;
 use crate::session::admission::{Entry, Refusal, Waiting};
 use crate::session::router::OpenError;
@@ -42,8 +44,8 @@ pub(super) async fn upgrade(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    let owner = match check(&state, &query, &headers) {
-        Ok(owner) => owner,
+    let Guest { owner, session } = match check(&state, &query, &headers) {
+        Ok(guest) => guest,
         Err(refusal) => return *refusal,
     };
     let upgrade = match upgrade {
@@ -53,7 +55,14 @@ pub(super) async fn upgrade(
             return api_error(StatusCode::UPGRADE_REQUIRED, "websocket_required", &message);
         }
     };
-    let settings = state.session_settings(query.model);
+    let settings = match session {
+        None => Ok(state.session_settings(query.model)),
+        Some(session) => client_secrets::settings(&state, query.model, SessionUpdate::clone(&session)),
+    };
+    let settings = match settings {
+        Ok(settings) => settings,
+        Err(error) => return protocol_error(&error),
+    };
     let upgrade = with_limits(upgrade, state.config.max_frame_bytes);
     match state.admission.enter() {
         Entry::Admitted(permit) => match state.sessions.open(&owner, settings, permit) {
@@ -124,7 +133,7 @@ async fn refuse(mut socket: Socket, refusal: Refusal, state: ServerState) {
     }
 }
 
-fn check(state: &ServerState, query: &RealtimeQuery, headers: &HeaderMap) -> Result<Owner, Box<Response>> {
+fn check(state: &ServerState, query: &RealtimeQuery, headers: &HeaderMap) -> Result<Guest, Box<Response>> {
     let refuse = |status, code, message: &str| Err(Box::new(api_error(status, code, message)));
     if !origin_allowed(headers, &state.config) {
         let message = "Pages of this origin may not open sessions. Add it to server.allowed_origins.";
@@ -149,7 +158,7 @@ fn check(state: &ServerState, query: &RealtimeQuery, headers: &HeaderMap) -> Res
     if !state.is_ready() {
         return Err(Box::new(unavailable("The server is not ready for sessions.", RETRY_AFTER)));
     }
-    authenticate(headers, &state.config)
+    authenticate_guest(headers, &state.config, &state.secrets)
 }
 
 fn refused(error: &OpenError) -> Response {

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::api::config::{self as config_api, ConfigControl};
 use super::config::ServerConfig;
-use super::{api, health, pages, realtime, speech};
+use super::secrets::ClientSecrets;
+use super::{api, client_secrets, health, pages, realtime, speech};
 use crate::pool::ResourcePoolManager;
 use crate::runtime::Runtime;
 use crate::session::settings::SessionSettings;
@@ -40,6 +41,8 @@ pub struct ServerState {
     pub control: Arc<dyn ConfigControl>,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// What opens sessions in place of an API key.
+    pub(super) secrets: ClientSecrets,
     ready: Arc<AtomicBool>,
 }
 
@@ -61,6 +64,7 @@ impl ServerState {
             runtime,
             control,
             metrics,
+            secrets: ClientSecrets::default(),
             ready: Arc::default(),
         }
     }
@@ -94,6 +98,9 @@ pub fn router(state: ServerState) -> Router {
     };
     Router::new()
         .route("/v1/realtime", get(realtime::upgrade))
+        .route("/v1/realtime/client_secrets", client_secrets::route())
+        .route("/v1/realtime/sessions", any(client_secrets::beta))
+        .route("/v1/realtime/transcription_sessions", any(client_secrets::beta))
         .route("/v1/audio/speech", post(speech::speech))
         .route("/api/config", get(config_api::show).put(config_api::change))
         .route("/healthz", get(health::healthz))

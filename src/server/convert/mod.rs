@@ -12,3 +12,4 @@ mod settings;
 pub(super) use errors::{error_body, quota_code};
 pub(super) use inbound::command;
 pub(super) use outbound::{close_code, server_event};
+pub(super) use settings::{patch, session};

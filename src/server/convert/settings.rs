@@ -20,7 +20,7 @@ use crate::session::settings::{
 const ADAPTIVE_SILENCE_MS: u32 = 500;
 
 /// The change that a client asks for.
-pub(super) fn patch(update: protocol::SessionUpdate) -> Result<SettingsPatch, ProtocolError> {
+pub(in crate::server) fn patch(update: protocol::SessionUpdate) -> Result<SettingsPatch, ProtocolError> {
     if update.kind == protocol::SessionType::Transcription {
         let message = "Sessions of type 'transcription' are not served yet; use 'realtime' with \
                        audio.input.transcription and turn_detection.create_response false.";
@@ -56,7 +56,7 @@ pub(super) fn patch(update: protocol::SessionUpdate) -> Result<SettingsPatch, Pr
 }
 
 /// The session as its client sees it.
-pub(super) fn session(view: SessionView) -> protocol::Session {
+pub(in crate::server) fn session(view: SessionView) -> protocol::Session {
     let SessionView { id, expires_at, settings } = view;
     let echo = &settings.echo;
     protocol::Session::Realtime(Box::new(protocol::RealtimeSession {
