@@ -77,6 +77,20 @@ def types(frames: Iterable[dict], *, without: tuple[str, ...] = ()) -> list[str]
     return out
 
 
+def words(response: dict) -> str:
+    """What a response says, spoken or written."""
+    parts = [part for item in response["output"] for part in item.get("content", [])]
+    return " ".join(part.get("transcript") or part.get("text") or "" for part in parts)
+
+
+def brief(frame: dict) -> str:
+    """A frame as a line of a log: audio as its length, the session left out."""
+    short = {key: value for key, value in frame.items() if key not in ("type", "event_id", "session")}
+    if frame["type"] == "response.output_audio.delta":
+        short["delta"] = f"{len(frame['delta'])} characters"
+    return f"{frame['type']} {json.dumps(short)[:400]}"
+
+
 def check_connection(frames: list[dict]) -> None:
     """Rules over a whole connection."""
     ids = [frame["event_id"] for frame in frames]
