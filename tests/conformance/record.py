@@ -13,7 +13,7 @@ DEADLINE = 45.0  # seconds for any one event: real models on a busy machine
 
 
 class Record:
-    """The frames of one connection. What is wrong is kept, not raised: most clients swallow what a listener raises."""
+    """The frames of a client, in one connection or several. What is wrong is kept, not raised: most clients swallow what a listener raises."""
 
     def __init__(self) -> None:
         self.frames: list[dict] = []
@@ -64,7 +64,8 @@ class Record:
         assert not self.problems, "\n".join(self.problems)
         errors = [frame["error"] for frame in self.of_type("error")]
         assert not errors, f"the server sent errors: {errors}"
-        rules.check_connection(self.frames)
+        for connection in rules.connections(self.frames):
+            rules.check_connection(connection)
 
     def __str__(self) -> str:
-        return "\n".join(rules.brief(frame) for frame in self.frames)
+        return rules.brief(self.frames)
