@@ -101,7 +101,8 @@ def _brief(frame: dict) -> str:
 
 def connections(frames: list[dict]) -> list[list[dict]]:
     """The frames of each connection, where a client connected more than once."""
-    starts = [index for index, frame in enumerate(frames) if frame["type"] == "session.created"] or [0]
+    starts = [index for index, frame in enumerate(frames) if frame["type"] == "session.created"]
+    assert starts[:1] == [0][: len(frames)], "the first frame is not session.created"
     return [frames[start:end] for start, end in zip(starts, [*starts[1:], len(frames)], strict=True)]
 
 
