@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import frames as rules
@@ -13,6 +13,7 @@ import pytest
 import speech
 from openai import AsyncOpenAI, OpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
+from record import Record
 
 DEADLINE = 30.0  # seconds for any one event: real models on a busy machine
 KEY = "unused-on-loopback"
@@ -72,7 +73,7 @@ class Talk:
         await self.write(text)
         response = await self.answer()
         assert response["status"] == "completed", response["status_details"]
-        return words(response)
+        return rules.words(response)
 
     async def append(self, pcm: bytes) -> None:
         """Audio, as fast as it goes."""
@@ -81,21 +82,13 @@ class Talk:
 
     async def speak(self, pcm: bytes) -> None:
         """Audio at the pace of speech."""
-        start = asyncio.get_running_loop().time()
-        for index, piece in enumerate(speech.chunks(pcm)):
-            await asyncio.sleep(max(0.0, start + index * 0.02 - asyncio.get_running_loop().time()))
+        async for piece in speech.paced(pcm):
             await self.connection.input_audio_buffer.append(audio=base64.b64encode(piece).decode())
 
     def audio(self, item_id: str) -> bytes:
         """All audio received of an item."""
         deltas = rules.of_type(self.frames, "response.output_audio.delta")
         return b"".join(base64.b64decode(f["delta"]) for f in deltas if f["item_id"] == item_id)
-
-
-def words(response: dict) -> str:
-    """What a response says, spoken or written."""
-    parts = [part for item in response["output"] for part in item.get("content", [])]
-    return " ".join(part.get("transcript") or part.get("text") or "" for part in parts)
 
 
 @pytest.fixture(scope="session")
@@ -131,3 +124,12 @@ def connect(client: AsyncOpenAI):
             rules.check_connection(talk.frames)
 
     return open_talk
+
+
+@pytest.fixture
+def record() -> Iterator[Record]:
+    """For clients that hide their socket: give it the server's frames; the rules are checked when the test is over."""
+    kept = Record()
+    yield kept
+    print(kept)  # pytest shows it where the test failed
+    kept.check()

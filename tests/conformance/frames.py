@@ -6,6 +6,7 @@ log and holds the rules that break known clients.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 
@@ -75,6 +76,34 @@ def types(frames: Iterable[dict], *, without: tuple[str, ...] = ()) -> list[str]
         if frame["type"] not in without and (not out or out[-1] != frame["type"]):
             out.append(frame["type"])
     return out
+
+
+def words(response: dict) -> str:
+    """What a response says, spoken or written."""
+    parts = [part for item in response["output"] for part in item.get("content", [])]
+    return " ".join(part.get("transcript") or part.get("text") or "" for part in parts)
+
+
+def brief(frames: list[dict]) -> str:
+    """Frames as the lines of a log; runs of audio are one line, the session is left out."""
+    lines: list[str] = []
+    for kind, run in itertools.groupby(frames, key=lambda frame: frame["type"]):
+        if kind == "response.output_audio.delta":
+            lines.append(f"{kind} x {len(list(run))}")
+        else:
+            lines += [f"{kind} {_brief(frame)}" for frame in run]
+    return "\n".join(lines)
+
+
+def _brief(frame: dict) -> str:
+    return json.dumps({key: value for key, value in frame.items() if key not in ("type", "event_id", "session")})[:400]
+
+
+def connections(frames: list[dict]) -> list[list[dict]]:
+    """The frames of each connection, where a client connected more than once."""
+    starts = [index for index, frame in enumerate(frames) if frame["type"] == "session.created"]
+    assert starts[:1] == [0][: len(frames)], "the first frame is not session.created"
+    return [frames[start:end] for start, end in zip(starts, [*starts[1:], len(frames)], strict=True)]
 
 
 def check_connection(frames: list[dict]) -> None:

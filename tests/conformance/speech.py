@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import array
+import asyncio
 import functools
 import subprocess
+from collections.abc import AsyncIterator
 
 RATE = 24_000
 CHUNK = RATE // 50 * 2  # bytes in 20 ms
@@ -40,6 +42,15 @@ def silence(seconds: float) -> bytes:
 def chunks(pcm: bytes) -> list[bytes]:
     """Pieces of 20 ms."""
     return [pcm[at : at + CHUNK] for at in range(0, len(pcm), CHUNK)]
+
+
+async def paced(pcm: bytes) -> AsyncIterator[bytes]:
+    """Pieces of 20 ms at the pace of speech."""
+    clock = asyncio.get_running_loop().time
+    start = clock()
+    for index, piece in enumerate(chunks(pcm)):
+        await asyncio.sleep(max(0.0, start + index * 0.02 - clock()))
+        yield piece
 
 
 def loudness(pcm: bytes) -> float:

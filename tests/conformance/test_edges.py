@@ -6,7 +6,7 @@ import json
 
 import pytest
 import speech
-from conftest import words
+from frames import words
 from websockets.asyncio.client import connect as raw_connect
 
 WEATHER = {

@@ -7,7 +7,7 @@ import base64
 
 import frames as rules
 import speech
-from conftest import words
+from frames import words
 
 SPOKEN_ORDER = [
     "input_audio_buffer.speech_started",
