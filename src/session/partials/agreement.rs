@@ -32,6 +32,8 @@ pub struct Settled {
     pub told: String,
     /// The rest: what is to be told now.
     pub rest: String,
+    /// Words told before.
+    pub told_early: usize,
     /// Words told before that the final transcript has otherwise, or not at all.
     pub contradicted: usize,
 }
@@ -59,8 +61,11 @@ impl Agreement {
         let (begin, differing) = self.align(&pieces);
         // A hypothesis of something else says nothing of what follows.
         let is_other = differing * 2 > self.words.len();
-        let tail: Vec<String> =
-            if is_other { Vec::new() } else { pieces[begin..].iter().map(|piece| piece.text.to_owned()).collect() };
+        let tail: Vec<String> = if is_other {
+            Vec::new()
+        } else {
+            pieces[begin..].iter().map(|piece| piece.text.to_owned()).collect()
+        };
         let settled = tail.len().saturating_sub(1); // the last word may be half of one
         let agreed = tail[..settled].iter().zip(&self.tail).take_while(|(new, old)| new == old).count();
         self.words.extend(pieces[begin..].iter().take(agreed).map(Piece::folded));
@@ -76,7 +81,7 @@ impl Agreement {
     pub fn settle(&self, transcript: &str) -> Settled {
         if self.words.is_empty() {
             let told = transcript.trim().to_owned();
-            return Settled { rest: told.clone(), told, contradicted: 0 };
+            return Settled { rest: told.clone(), told, ..Settled::default() };
         }
         let transcript = transcript.trim_end();
         let pieces = pieces(transcript);
@@ -86,7 +91,7 @@ impl Agreement {
         if from == 0 && rest.starts_with(char::is_alphanumeric) {
             rest.insert(0, ' ');
         }
-        Settled { told: format!("{}{rest}", self.sent), rest, contradicted }
+        Settled { told: format!("{}{rest}", self.sent), rest, told_early: self.words.len(), contradicted }
     }
 
     /// Where in `pieces` the words that were told end, and in how many words they differ: the end with the least

@@ -41,6 +41,12 @@ impl Partials {
         is_current
     }
 
+    /// A transcript up to sample `to` is asked for: the partial under way is stale.
+    pub fn give_way(&mut self, to: u64) {
+        self.pace.give_way(to);
+        self.key.revision += 1;
+    }
+
     /// Takes in what was heard of the utterance so far; gives what may be told of it.
     pub fn observe(&mut self, hypothesis: &str) -> Option<String> {
         self.agreement.observe(hypothesis)

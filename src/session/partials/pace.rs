@@ -53,6 +53,11 @@ impl PartialPace {
         (self.under_way, self.last) = (false, Some((now, took)));
     }
 
+    /// What is heard up to sample `to` comes from elsewhere; one under way is given up.
+    pub fn give_way(&mut self, to: u64) {
+        (self.under_way, self.heard_to) = (false, Some(to));
+    }
+
     /// The utterance is over; what it cost is remembered.
     pub fn next_utterance(&mut self) {
         (self.under_way, self.heard_to) = (false, None);
@@ -126,9 +131,14 @@ mod tests {
     #[test]
     fn a_long_utterance_costs_in_proportion_to_its_length() {
         // An engine whose work grows with the audio: 50 ms a second.
-        let cost = |ms: u64| begins(ms, Degradation::None, |at| at / 20).iter().map(|at| at / 20).sum::<u64>();
+        let cost =
+            |ms: u64| begins(ms, Degradation::None, |at| at / 20).iter().map(|at| at / 20).sum::<u64>();
         for seconds in [5, 10, 20, 30, 60] {
-            assert!(cost(seconds * 1_000) <= seconds * 250 + 1_500, "{seconds} s cost {} ms", cost(seconds * 1_000));
+            assert!(
+                cost(seconds * 1_000) <= seconds * 250 + 1_500,
+                "{seconds} s cost {} ms",
+                cost(seconds * 1_000)
+            );
         }
     }
 

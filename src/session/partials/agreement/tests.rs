@@ -23,11 +23,15 @@ fn words_are_told_when_two_hypotheses_in_a_row_hold_them() {
             vec!["", "I like tea", " and coffee"],
         ),
         // Another spelling of what was told changes nothing.
-        (vec!["my name", "my name is", "My name is Anna", "My name is Anna now"], vec!["", "my name", " is", " Anna"]),
+        (
+            vec!["my name", "my name is", "My name is Anna", "My name is Anna now"],
+            vec!["", "my name", " is", " Anna"],
+        ),
         // A hypothesis of something else is passed over; the two after it must agree anew.
-        (vec!["one two three", "one two three", "", "one two three four", "one two three four five"], vec![
-            "", "one two", "", "", " three four",
-        ]),
+        (
+            vec!["one two three", "one two three", "", "one two three four", "one two three four five"],
+            vec!["", "one two", "", "", " three four"],
+        ),
         // Signs without spaces go one by one.
         (vec!["我叫", "我叫安", "我叫安娜"], vec!["", "我叫", "安"]),
         (vec!["", "", ""], vec!["", "", ""]),
@@ -46,7 +50,7 @@ fn a_hypothesis_with_a_word_more_or_less_keeps_its_place() {
 fn settled(hypotheses: &[&str], transcript: &str) -> (String, String, usize) {
     let mut agreement = Agreement::default();
     hypotheses.iter().for_each(|hypothesis| drop(agreement.observe(hypothesis)));
-    let Settled { told, rest, contradicted } = agreement.settle(transcript);
+    let Settled { told, rest, contradicted, .. } = agreement.settle(transcript);
     (told, rest, contradicted)
 }
 
