@@ -287,6 +287,7 @@ fn session_defaults(config: &SessionConfig) -> SessionSettings {
         input_format: AudioFormat::Pcm16,
         output_format: AudioFormat::Pcm16,
         transcription: None,
+        logprobs: false,
         turn_detection: Some(TurnDetection::default()),
         voice: config.defaults.voice.clone(),
         speed: 1.0,

@@ -250,7 +250,7 @@ async fn less_room_for_audio_keeps_what_is_there() {
     client.send(antiphon::session::Action::CommitAudio).await;
     let seconds = client
         .until(|event| match event {
-            SessionEvent::TranscriptionCompleted { seconds, .. } => Some(*seconds),
+            SessionEvent::TranscriptionCompleted { audio, .. } => Some(audio.seconds),
             _ => None,
         })
         .await;

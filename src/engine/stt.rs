@@ -34,4 +34,15 @@ pub struct Transcript {
     pub language: Option<String>,
     /// Probability in [0, 1] that the audio held no speech at all, where the engine says.
     pub no_speech_probability: Option<f32>,
+    /// The tokens of the text and how sure the engine is of each; empty where it does not say.
+    pub tokens: Vec<TokenLogprob>,
+}
+
+/// A token of a transcript.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TokenLogprob {
+    /// Its UTF-8 bytes; a token may hold only a part of a sign.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability.
+    pub logprob: f32,
 }

@@ -66,8 +66,9 @@ pub use server_event::{
     TranscriptionError,
 };
 pub use session::{
-    Modality, RealtimeSession, RealtimeSessionObject, Session, SessionAudio, SessionExtension, SessionType,
-    SessionUpdate, TranscriptionAudio, TranscriptionSession, TranscriptionSessionObject,
+    INCLUDE_LOGPROBS, Modality, RealtimeSession, RealtimeSessionObject, Session, SessionAudio,
+    SessionExtension, SessionType, SessionUpdate, TranscriptionAudio, TranscriptionSession,
+    TranscriptionSessionObject,
 };
 pub use tool::{FunctionTool, McpTool, NamedTool, Tool, ToolChoice, ToolChoiceMode};
 pub use turn_detection::{

@@ -12,6 +12,9 @@ use super::options::{MaxTokens, Prompt, Reasoning, Tracing, Truncation};
 use super::tool::{Tool, ToolChoice};
 use super::turn_detection::ServerVad;
 
+/// What `include` holds where a client wants to know how sure the transcription is.
+pub const INCLUDE_LOGPROBS: &str = "item.input_audio_transcription.logprobs";
+
 /// What a session is for.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]

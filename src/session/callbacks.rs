@@ -2,9 +2,10 @@
 //! a session tell their client anything.
 
 use super::error::SessionError;
-use super::event::SessionEvent;
+use super::event::{SessionEvent, TranscribedAudio};
 use super::id::ItemId;
 use super::metered::{self, NotSent, QueueMeter};
+use super::partials::Settled;
 use super::turn::SAMPLES_PER_MS;
 
 /// Events that wait for the writer of a session's socket. Audio is paced at 1.5 s ahead in chunks of 100 ms, so
@@ -87,17 +88,23 @@ impl TranscriptionCallbacks {
         self.outbox.send(SessionEvent::SpeechStopped { item: item.clone(), audio_end_ms });
     }
 
-    /// The final transcript of an item.
-    pub fn on_final(&self, item: &ItemId, transcript: &str, seconds: f64) {
+    /// Words of an item that will stand.
+    pub fn on_partial(&self, item: &ItemId, delta: String) {
+        if self.wanted {
+            self.outbox.send(SessionEvent::TranscriptionDelta { item: item.clone(), delta });
+        }
+    }
+
+    /// The final transcript of an item: what of it was not told yet, then the whole.
+    pub fn on_final(&self, item: &ItemId, settled: Settled, audio: TranscribedAudio) {
         if !self.wanted {
             return;
         }
-        if !transcript.is_empty() {
-            let delta = transcript.to_owned();
-            self.outbox.send(SessionEvent::TranscriptionDelta { item: item.clone(), delta });
+        if !settled.rest.is_empty() {
+            self.on_partial(item, settled.rest);
         }
-        let transcript = transcript.to_owned();
-        self.outbox.send(SessionEvent::TranscriptionCompleted { item: item.clone(), transcript, seconds });
+        let (item, transcript) = (item.clone(), settled.told);
+        self.outbox.send(SessionEvent::TranscriptionCompleted { item, transcript, audio });
     }
 
     /// An item could not be transcribed.

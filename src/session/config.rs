@@ -10,6 +10,8 @@ pub struct SessionConfig {
     pub limits: LimitsConfig,
     /// When a turn ends.
     pub endpointing: EndpointingConfig,
+    /// Transcripts while the person still speaks.
+    pub partials: PartialsConfig,
     /// How audio leaves.
     pub playback: PlaybackConfig,
     /// What a session starts with.
@@ -138,6 +140,22 @@ pub struct EndpointingConfig {
 impl Default for EndpointingConfig {
     fn default() -> Self {
         Self { soft_pause_ms: 128, complete_ms: 240, unsure_ms: 500, incomplete_ms: 1_200 }
+    }
+}
+
+/// Transcripts while the person still speaks.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct PartialsConfig {
+    /// Speech from one partial transcript to the next, in milliseconds; a word is told when two agree on it. 1,000:
+    /// the default of whisper_streaming, from whose authors the rule is. Slow engines and pressure make it longer,
+    /// a client's `delay` shorter or longer.
+    pub interval_ms: u64,
+}
+
+impl Default for PartialsConfig {
+    fn default() -> Self {
+        Self { interval_ms: 1_000 }
     }
 }
 

@@ -8,6 +8,7 @@ use super::id::{ConversationId, ItemId, ResponseId, SessionId};
 use super::settings::{Modality, SessionSettings};
 use crate::audio::AudioFormat;
 use crate::engine::llm::TokenUsage;
+use crate::engine::stt::TokenLogprob;
 
 /// One event, in the order in which it is sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,8 +85,8 @@ pub enum SessionEvent {
         item: ItemId,
         /// The text.
         transcript: String,
-        /// Length of the audio.
-        seconds: f64,
+        /// What it was heard in.
+        audio: TranscribedAudio,
     },
     /// What the person said could not be transcribed.
     TranscriptionFailed {
@@ -98,6 +99,17 @@ pub enum SessionEvent {
     Response(ResponseEvent),
     /// The last event: the socket is to be closed.
     Closing(CloseReason),
+}
+
+/// What a transcript was heard in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TranscribedAudio {
+    /// Its length.
+    pub seconds: f64,
+    /// ISO 639-1 code of its language, where the engine says.
+    pub language: Option<String>,
+    /// How sure the engine is of each token, where it says and the client asked.
+    pub logprobs: Option<Vec<TokenLogprob>>,
 }
 
 /// What happens to a response.

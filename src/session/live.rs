@@ -17,6 +17,8 @@ pub struct FeaturesConfig {
     /// Whether answers are begun before the turn has ended. On: it hides the engines' time behind the silence
     /// that ends a turn, and costs the answers that are thrown away when the person goes on.
     pub speculation: bool,
+    /// Whether speech is transcribed while the person still speaks, for clients that want to read along.
+    pub partials: bool,
     /// Whether engines compute several calls at once. Off is a fallback, for telling faults of engines from
     /// faults of their company: one call, or one step of the language model, at a time in the whole server.
     pub concurrent_processing: bool,
@@ -26,7 +28,7 @@ pub struct FeaturesConfig {
 
 impl Default for FeaturesConfig {
     fn default() -> Self {
-        Self { speculation: true, concurrent_processing: true, adaptive_quality: true }
+        Self { speculation: true, partials: true, concurrent_processing: true, adaptive_quality: true }
     }
 }
 

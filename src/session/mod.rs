@@ -23,6 +23,7 @@ pub mod id;
 pub mod lifecycle;
 pub mod live;
 pub mod metered;
+pub mod partials;
 pub mod playback;
 pub mod quota;
 mod response;

@@ -2,6 +2,7 @@
 //! one response.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -24,6 +25,8 @@ pub struct SessionSettings {
     pub output_format: AudioFormat,
     /// Whether and how the client wants to read what it said.
     pub transcription: Option<Transcription>,
+    /// Whether it wants to know how sure the engine is of each token.
+    pub logprobs: bool,
     /// When a turn ends; `None` leaves it to the client's `commit`.
     pub turn_detection: Option<TurnDetection>,
     /// Name of the voice.
@@ -59,8 +62,40 @@ pub struct Transcription {
     pub language: Option<String>,
     /// Words likely to be said.
     pub prompt: Option<String>,
+    /// How long words may wait until they are sure.
+    pub delay: PartialDelay,
     /// The whole object as the client sent it; echoed.
     pub echo: Value,
+}
+
+/// The trade of partial transcripts between soon and sure: a word is told when two of them agree on it, so rarer
+/// ones are surer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PartialDelay {
+    /// Half the configured interval.
+    Minimal,
+    /// Three quarters of it.
+    Low,
+    /// The configured interval.
+    #[default]
+    Medium,
+    /// Twice as long.
+    High,
+    /// Four times as long.
+    Longest,
+}
+
+impl PartialDelay {
+    /// The time between partials where `usual` is configured.
+    pub fn interval(self, usual: Duration) -> Duration {
+        match self {
+            Self::Minimal => usual / 2,
+            Self::Low => usual * 3 / 4,
+            Self::Medium => usual,
+            Self::High => usual * 2,
+            Self::Longest => usual * 4,
+        }
+    }
 }
 
 /// When a turn begins and ends.
@@ -228,6 +263,8 @@ pub struct SettingsPatch {
     pub output_format: Option<AudioFormat>,
     /// See [`SessionSettings::transcription`].
     pub transcription: Option<Option<Transcription>>,
+    /// See [`SessionSettings::logprobs`].
+    pub logprobs: Option<bool>,
     /// See [`SessionSettings::turn_detection`].
     pub turn_detection: Option<Option<TurnDetectionPatch>>,
     /// See [`SessionSettings::voice`].
@@ -261,6 +298,7 @@ impl SessionSettings {
         set(&mut self.input_format, patch.input_format);
         set(&mut self.output_format, patch.output_format);
         set(&mut self.transcription, patch.transcription);
+        set(&mut self.logprobs, patch.logprobs);
         if let Some(detection) = patch.turn_detection {
             let current = self.turn_detection.take();
             self.turn_detection = detection.map(|patch| patch.apply(current));

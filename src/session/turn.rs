@@ -166,6 +166,11 @@ impl TurnMachine {
         (self.state != State::Silent).then_some(self.from)
     }
 
+    /// Whether somebody speaks at the moment, and the turn's first sample.
+    pub fn speaking_since(&self) -> Option<u64> {
+        (self.state == State::Speaking).then_some(self.from)
+    }
+
     /// How much audio before a begin must be kept.
     pub fn padding(&self) -> u64 {
         self.policy.padding

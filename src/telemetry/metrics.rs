@@ -27,6 +27,11 @@ pub const ADMISSION_HEADROOM: &str = "antiphon_admission_headroom";
 pub const CONFIG_RELOADS_TOTAL: &str = "antiphon_config_reloads_total";
 /// User turns that were committed.
 pub const TURNS_TOTAL: &str = "antiphon_turns_total";
+/// Partial transcripts, by `outcome`: `heard`, `failed`, `stale` (of an utterance that is over), `superseded` (the
+/// pause came first).
+pub const PARTIALS_TOTAL: &str = "antiphon_partials_total";
+/// Words told while they were spoken, by `outcome`: `kept`, or `contradicted` by the final transcript.
+pub const PARTIAL_WORDS_TOTAL: &str = "antiphon_partial_words_total";
 /// Responses that ended, by `status`: `completed`, `cancelled`, `incomplete`, `failed`.
 pub const RESPONSES_TOTAL: &str = "antiphon_responses_total";
 /// Seconds from the endpoint (the turn is committed) to the first audio handed to the client's socket.
@@ -84,6 +89,8 @@ pub const UNHEALTHY_TOTAL: &str = "antiphon_sessions_unhealthy_total";
 pub mod stage {
     /// The final transcription of a turn.
     pub const STT: &str = "stt";
+    /// A transcription while the person still speaks.
+    pub const PARTIAL: &str = "partial";
     /// From the request to the language model's first token.
     pub const LLM_FIRST_TOKEN: &str = "llm_first_token";
     /// From the request to the first clause that can be spoken.
@@ -140,6 +147,12 @@ pub const ALL: &[Metric] = &[
     gauge(ADMISSION_HEADROOM, "", "Share of the first-audio target that is left; below 0 it is missed"),
     counter(CONFIG_RELOADS_TOTAL, "source, outcome", "Configurations read while the server runs"),
     counter(TURNS_TOTAL, "", "User turns that were committed"),
+    counter(PARTIALS_TOTAL, "outcome", "Transcripts of utterances that were still being spoken"),
+    counter(
+        PARTIAL_WORDS_TOTAL,
+        "outcome",
+        "Words told while they were spoken, by what the final transcript says",
+    ),
     counter(RESPONSES_TOTAL, "status", "Responses that ended"),
     seconds(RESPONSE_LATENCY_SECONDS, "", "From the end of the user's turn to the first audio of the answer"),
     seconds(STAGE_SECONDS, "stage", "What one stage of a turn took, queue waits included"),

@@ -21,8 +21,8 @@ use antiphon::session::id::ItemId;
 use antiphon::session::router::OpenSession;
 use antiphon::session::settings::{EchoSettings, Modality, SessionSettings, Transcription, TurnDetection};
 use antiphon::session::{
-    Action, AdmissionGate, LiveConfig, Owner, SessionCommand, SessionComponentFactory, SessionConfig,
-    SessionEvent, SessionRouter,
+    Action, AdmissionGate, FeaturesConfig, LiveConfig, LiveSettings, Owner, SessionCommand,
+    SessionComponentFactory, SessionConfig, SessionEvent, SessionRouter,
 };
 use tokio::time::timeout;
 
@@ -103,10 +103,15 @@ fn router_with(
         pools: pools.clone(),
         vad,
         runtime: runtime.clone(),
-        live: LiveConfig::from(config),
+        // Scripts count calls, one a turn; tests of partials switch them on.
+        live: LiveConfig::new(LiveSettings::new(config, features(false))),
     };
     let router = SessionRouter::new(factory);
     (runtime, router)
+}
+
+pub(crate) fn features(partials: bool) -> FeaturesConfig {
+    FeaturesConfig { partials, ..FeaturesConfig::default() }
 }
 
 /// A gate with room for all that tests open.
@@ -131,6 +136,7 @@ pub(crate) fn settings() -> SessionSettings {
         input_format: AudioFormat::Pcm16,
         output_format: AudioFormat::Pcm16,
         transcription: Some(Transcription::default()),
+        logprobs: false,
         turn_detection: Some(TurnDetection::default()),
         voice: "alloy".to_owned(),
         speed: 1.0,

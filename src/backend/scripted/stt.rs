@@ -126,7 +126,12 @@ fn plan(
         Act::Text(template) => {
             let text = fill(template, values);
             let no_speech_probability = Some(if text.is_empty() { 1.0 } else { 0.0 });
-            let transcript = Transcript { text, language: language.map(Into::into), no_speech_probability };
+            let transcript = Transcript {
+                text,
+                language: language.map(Into::into),
+                no_speech_probability,
+                tokens: Vec::new(),
+            };
             Some(Beat::emit(step.after_ms, transcript))
         }
         act => Beat::fault(engine, step.after_ms, act),

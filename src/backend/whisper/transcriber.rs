@@ -10,7 +10,7 @@ use super::WhisperConfig;
 use super::abort::{Abort, Answer, run};
 use super::audio::{audio_ctx, fill_up, max_tokens, window_len, windows};
 use super::model_file::ModelFile;
-use crate::engine::stt::{SttRequest, Transcript};
+use crate::engine::stt::{SttRequest, TokenLogprob, Transcript};
 use crate::engine::{CancelFlag, EngineError};
 
 /// The most prompt tokens: half of Whisper's text context, which is all that it looks at.
@@ -129,7 +129,7 @@ impl Transcriber {
                 params.set_tokens(prompt);
             }
             match run(state, params, &audio, abort) {
-                Ok(()) => append(&mut whole, state),
+                Ok(()) => append(&mut whole, state, self.seed.context.token_eot()),
                 Err(_) if abort.is_due() => return Err(EngineError::Cancelled),
                 Err(error) => return Err(self.failed(&error)),
             }
@@ -191,7 +191,7 @@ impl Transcriber {
 }
 
 /// Adds what `state` heard to `whole`.
-fn append(whole: &mut Transcript, state: &WhisperState) {
+fn append(whole: &mut Transcript, state: &WhisperState, first_special: i32) {
     for segment in state.as_iter() {
         let text = segment.to_str_lossy().unwrap_or_default();
         let text = text.trim();
@@ -199,5 +199,12 @@ fn append(whole: &mut Transcript, state: &WhisperState) {
             whole.text.push(' ');
         }
         whole.text.push_str(text);
+        let tokens = (0..segment.n_tokens()).filter_map(|index| segment.get_token(index));
+        // Whatever is not text has an id from the end of text on: languages, tasks, times.
+        let spoken = tokens.filter(|token| token.token_id() < first_special);
+        whole.tokens.extend(spoken.map(|token| TokenLogprob {
+            bytes: token.to_bytes().unwrap_or_default().to_vec(),
+            logprob: token.token_data().plog,
+        }));
     }
 }

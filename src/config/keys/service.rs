@@ -170,6 +170,11 @@ pub(super) const KEYS: &[Key] = &[
         Between(32.0, 10_000.0),
     ),
     now(
+        "session.partials.interval_ms",
+        "Speech from one partial transcript to the next, where engines keep up",
+        Between(200.0, MINUTE_MS),
+    ),
+    now(
         "session.playback.max_ahead_ms",
         "How far audio sent may be ahead of audio heard",
         Between(200.0, MINUTE_MS),
@@ -177,6 +182,11 @@ pub(super) const KEYS: &[Key] = &[
     next("session.defaults.instructions", "System message of sessions that set none", Any("text")),
     next("session.defaults.voice", "Voice of sessions that set none", Text("text", check::not_empty)),
     now("features.speculation", "Begin answers before the turn has ended", Any("true or false")),
+    now(
+        "features.partials",
+        "Transcribe while the person still speaks, for clients that read along",
+        Any("true or false"),
+    ),
     now(
         "features.concurrent_processing",
         "Engines compute several calls at once; off, as a fallback, one call, or one step of a language model, at a time",

@@ -8,6 +8,7 @@ mod inbound;
 mod items;
 mod outbound;
 mod settings;
+mod transcripts;
 
 pub(super) use errors::{error_body, quota_code};
 pub(super) use inbound::command;

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::error_body;
 use super::items::wire_item;
 use super::settings::{max_tokens, session, wire_format, wire_modality};
+use super::transcripts::transcription_event;
 use crate::protocol::{self, PartRef, ResponsePart, ServerEvent, StatusDetails, StatusReason};
 use crate::session::SessionEvent;
 use crate::session::event::{
@@ -52,41 +53,6 @@ pub(in crate::server) fn server_event(event: SessionEvent) -> Option<ServerEvent
         | SessionEvent::TranscriptionFailed { .. } => return transcription_event(event),
         SessionEvent::Response(event) => response_event(event),
         SessionEvent::Closing(_) => return None,
-    })
-}
-
-fn transcription_event(event: SessionEvent) -> Option<ServerEvent> {
-    Some(match event {
-        SessionEvent::TranscriptionDelta { item, delta } => ServerEvent::InputAudioTranscriptionDelta {
-            item_id: item.to_string(),
-            content_index: 0,
-            delta,
-            logprobs: None,
-        },
-        SessionEvent::TranscriptionCompleted { item, transcript, seconds } => {
-            ServerEvent::InputAudioTranscriptionCompleted {
-                item_id: item.to_string(),
-                content_index: 0,
-                transcript,
-                usage: protocol::TranscriptionUsage::Duration { seconds },
-                logprobs: None,
-                languages: None,
-            }
-        }
-        SessionEvent::TranscriptionFailed { item, error } => {
-            let body = error_body(&error, None);
-            ServerEvent::InputAudioTranscriptionFailed {
-                item_id: item.to_string(),
-                content_index: 0,
-                error: protocol::TranscriptionError {
-                    kind: Some("server_error".to_owned()),
-                    code: body.code,
-                    message: Some(body.message),
-                    param: None,
-                },
-            }
-        }
-        _ => return None,
     })
 }
 

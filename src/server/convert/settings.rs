@@ -12,8 +12,8 @@ use crate::engine::llm::{ToolChoice, ToolSpec, Truncation};
 use crate::protocol::{self, ErrorCode, ProtocolError};
 use crate::session::event::SessionView;
 use crate::session::settings::{
-    Eagerness, EchoSettings, Modality, SessionSettings, SettingsPatch, Transcription, TurnDetection,
-    TurnDetectionPatch, TurnMode, TurnModePatch,
+    Eagerness, EchoSettings, Modality, PartialDelay, SessionSettings, SettingsPatch, Transcription,
+    TurnDetection, TurnDetectionPatch, TurnMode, TurnModePatch,
 };
 
 /// What is told of the silence when the text decides (see `session.endpointing`): OpenAI's default.
@@ -37,6 +37,10 @@ pub(in crate::server) fn patch(update: protocol::SessionUpdate) -> Result<Settin
         output_format: format_at(output.format, "session.audio.output.format")?,
         transcription: input.transcription.map(|wire| wire.as_ref().map(transcription)),
         turn_detection: input.turn_detection.map(|wire| wire.map(turn_detection)),
+        logprobs: update
+            .include
+            .as_ref()
+            .map(|fields| fields.iter().flatten().any(|field| field == protocol::INCLUDE_LOGPROBS)),
         voice: output.voice.map(|voice| voice.as_str().to_owned()),
         #[expect(clippy::cast_possible_truncation, reason = "0.25 to 1.5, checked when read")]
         speed: output.speed.map(|speed| speed as f32),
@@ -126,7 +130,18 @@ fn transcription(wire: &protocol::Transcription) -> Transcription {
     Transcription {
         language: wire.language.clone(),
         prompt: Some(prompt).filter(|prompt| !prompt.is_empty()),
+        delay: wire.delay.map(partial_delay).unwrap_or_default(),
         echo: to_json(wire),
+    }
+}
+
+fn partial_delay(wire: protocol::TranscriptionDelay) -> PartialDelay {
+    match wire {
+        protocol::TranscriptionDelay::Minimal => PartialDelay::Minimal,
+        protocol::TranscriptionDelay::Low => PartialDelay::Low,
+        protocol::TranscriptionDelay::Medium => PartialDelay::Medium,
+        protocol::TranscriptionDelay::High => PartialDelay::High,
+        protocol::TranscriptionDelay::Xhigh => PartialDelay::Longest,
     }
 }
 

@@ -83,9 +83,10 @@ impl SessionActor {
     pub(super) fn memory_use(&self) -> MemoryUse {
         let attempt = self.attempt.as_ref().map_or(0, |attempt| attempt.work.bytes);
         let committed = self.committed.values().map(|turn| turn.work.bytes).sum::<usize>();
+        let partial = self.hearing.bytes();
         let gauge = &self.shares.gauge;
         MemoryUse {
-            audio: (self.components.input.bytes() + attempt + committed) as u64,
+            audio: (self.components.input.bytes() + attempt + committed + partial) as u64,
             history: self.conversation.bytes() as u64,
             settings: self.settings_bytes as u64,
             queues: gauge.commands().bytes() + gauge.events().bytes(),

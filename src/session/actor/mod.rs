@@ -4,11 +4,12 @@
 //! never waits for a send, so no circle of full queues can form; engines run elsewhere. Whatever arrives late
 //! is told by its [`TurnKey`] and dropped.
 //!
-//! The rest is by subject: [`turns`] (audio and turns), [`items`] (the conversation), [`responses`] and
+//! The rest is by subject: [`turns`] (audio and turns), [`partials`], [`items`] (the conversation), [`responses`] and
 //! [`running`], [`limits`].
 
 mod items;
 mod limits;
+mod partials;
 mod responses;
 mod running;
 mod turns;
@@ -85,6 +86,8 @@ pub(super) struct SessionActor {
     open_item: Option<super::id::ItemId>,
     /// The attempt at ending the turn under way.
     attempt: Option<Attempt>,
+    /// What is heard before the turn ends.
+    hearing: partials::Hearing,
     /// Turns that ended before they were transcribed.
     committed: BTreeMap<TurnKey, CommittedTurn>,
     responses: Responses,
@@ -134,6 +137,7 @@ impl SessionActor {
             settings,
             open_item: None,
             attempt: None,
+            hearing: partials::Hearing::default(),
             committed: BTreeMap::new(),
             responses: Responses::default(),
             unanswered: None,

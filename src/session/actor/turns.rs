@@ -5,13 +5,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Begun, SessionActor, threshold};
+use crate::engine::stt::Transcript;
 use crate::session::completeness::completeness;
 use crate::session::conversation::{Content, Item, ItemBody, ItemStatus, Role};
 use crate::session::error::SessionError;
-use crate::session::event::{SessionEvent, TurnTimings};
+use crate::session::event::{SessionEvent, TranscribedAudio, TurnTimings};
 use crate::session::id::ItemId;
 use crate::session::lifecycle::{RequestKind, RequestTracker};
+use crate::session::partials::Agreement;
 use crate::session::quota::{Charge, RequestPermit};
+use crate::session::settings::Transcription;
 use crate::session::speech_pipeline::{Job, TimedTranscript, TranscriptEvent, Utterance};
 use crate::session::turn::{SAMPLES_PER_MS, Span, TurnAction, TurnKey};
 use crate::telemetry::metrics as names;
@@ -44,7 +47,7 @@ pub(super) struct Transcribing {
 #[derive(Debug)]
 struct Heard {
     text: String,
-    seconds: f64,
+    audio: TranscribedAudio,
     timings: TurnTimings,
 }
 
@@ -52,6 +55,8 @@ struct Heard {
 #[derive(Debug)]
 pub(super) struct CommittedTurn {
     pub(super) item: ItemId,
+    /// What was told of it while it was spoken.
+    told: Agreement,
     pub(super) work: Transcribing,
     permit: RequestPermit,
     respond: bool,
@@ -63,6 +68,7 @@ impl SessionActor {
         self.components.input.push(bytes)?;
         if self.settings.turn_detection.is_none() {
             self.components.input.skip_frames();
+            self.hear_partial();
             return Ok(());
         }
         while let Some(frame) = self.components.input.next_frame() {
@@ -70,6 +76,7 @@ impl SessionActor {
                 self.on_turn_action(action);
             }
         }
+        self.hear_partial();
         self.forget_silence();
         Ok(())
     }
@@ -77,6 +84,7 @@ impl SessionActor {
     pub(super) fn clear_audio(&mut self) {
         self.turn.abandon();
         self.attempt = None;
+        self.hearing.finish();
         self.open_item = None;
         self.components.input.clear();
         self.outbox.send(SessionEvent::InputCleared);
@@ -136,23 +144,32 @@ impl SessionActor {
     }
 
     fn try_turn(&mut self, key: TurnKey, span: Span) {
+        self.hearing.give_way(span.to);
         let work = self.transcribe(key, span);
         self.attempt = Some(Attempt { key, work, heard: None, reply: None });
     }
 
     fn transcribe(&self, key: TurnKey, span: Span) -> Transcribing {
-        let transcription = self.settings.transcription.as_ref();
+        let (language, prompt) = self.expected_speech();
         let request = self.track(RequestKind::Transcription);
         let audio = self.components.input.utterance(span);
         let bytes = size_of_val(&*audio);
         let job = self.components.pipeline.transcribe(Utterance {
             key,
             audio,
-            language: transcription.and_then(|settings| settings.language.clone()),
-            prompt: transcription.and_then(|settings| settings.prompt.clone()),
+            language,
+            prompt,
             request: request.clone(),
         });
         Transcribing { _job: job, request, bytes }
+    }
+
+    /// The language and the words that the client expects.
+    pub(super) fn expected_speech(&self) -> (Option<String>, Option<String>) {
+        let transcription = self.settings.transcription.as_ref();
+        let of =
+            |field: fn(&Transcription) -> &Option<String>| transcription.and_then(|set| field(set).clone());
+        (of(|set| &set.language), of(|set| &set.prompt))
     }
 
     fn follow_end(&mut self, key: TurnKey, span: Span, tried: bool, silence: Duration) {
@@ -165,6 +182,7 @@ impl SessionActor {
     /// Makes the turn an item; answers it now if its transcript is there, else when it comes.
     fn end_turn(&mut self, key: TurnKey, span: Span, tried: bool, silence: Duration) {
         let item = self.open_item.take().unwrap_or_else(ItemId::random);
+        let told = self.hearing.finish();
         let ended = (Instant::now(), silence);
         let by_voice = self.settings.turn_detection.as_ref();
         let respond = !silence.is_zero() && by_voice.is_some_and(|detection| detection.create_response);
@@ -175,7 +193,7 @@ impl SessionActor {
             Some(Attempt { heard: Some(heard), reply, .. }) => {
                 drop(permit); // it is over
                 self.commit_item(&item, Some(&heard.text));
-                self.on_heard(&item, &heard, respond.then_some((reply, ended)));
+                self.on_heard((&item, &told), &heard, respond.then_some((reply, ended)));
                 self.release_audio(span.to);
                 return;
             }
@@ -184,7 +202,7 @@ impl SessionActor {
         };
         self.commit_item(&item, None);
         self.release_audio(span.to);
-        self.committed.insert(key, CommittedTurn { item, work, permit, respond, ended });
+        self.committed.insert(key, CommittedTurn { item, told, work, permit, respond, ended });
     }
 
     fn commit_item(&mut self, id: &ItemId, transcript: Option<&str>) {
@@ -202,7 +220,9 @@ impl SessionActor {
 
     pub(super) fn on_transcript(&mut self, event: TranscriptEvent) {
         let key = event.key;
-        if self.attempt.as_ref().is_some_and(|attempt| attempt.key == key) {
+        if event.is_partial {
+            self.on_partial(event);
+        } else if self.attempt.as_ref().is_some_and(|attempt| attempt.key == key) {
             self.on_attempt_transcript(event);
         } else if let Some(turn) = self.committed.remove(&key) {
             self.on_committed_transcript(turn, event);
@@ -223,6 +243,7 @@ impl SessionActor {
         };
         let heard = heard(&result, event.seconds);
         let sounds = completeness(&heard.text);
+        self.observe(&heard.text);
         let reply = self.speculate(&heard.text);
         if let Some(attempt) = &mut self.attempt {
             attempt.heard = Some(heard);
@@ -242,14 +263,14 @@ impl SessionActor {
     }
 
     fn on_committed_transcript(&mut self, turn: CommittedTurn, event: TranscriptEvent) {
-        let CommittedTurn { item, permit, respond, ended, .. } = turn;
+        let CommittedTurn { item, told, permit, respond, ended, .. } = turn;
         drop(permit); // the answer may take its place
         match event.result {
             Ok(result) => {
                 let heard = heard(&result, event.seconds);
                 self.conversation.set_transcript(&item, &heard.text);
                 let answer = respond.then_some((None, ended));
-                self.on_heard(&item, &heard, answer);
+                self.on_heard((&item, &told), &heard, answer);
             }
             Err(error) => {
                 tracing::warn!(session = %self.id, %error, "a turn could not be transcribed");
@@ -268,11 +289,11 @@ impl SessionActor {
     /// A turn's text is known: tells the client, and answers if that is wanted.
     fn on_heard(
         &mut self,
-        item: &ItemId,
+        (item, told): (&ItemId, &Agreement),
         heard: &Heard,
         answer: Option<(Option<Begun>, (Instant, Duration))>,
     ) {
-        self.components.callbacks.on_final(item, &heard.text, heard.seconds);
+        self.tell_final(item, told.settle(&heard.text), heard.audio.clone());
         let Some((reply, ended)) = answer else { return };
         if heard.text.is_empty() {
             metrics::counter!(names::TURNS_TOTAL, "outcome" => "no_speech").increment(1);
@@ -307,5 +328,8 @@ fn heard(result: &TimedTranscript, seconds: f64) -> Heard {
         stt: Some(result.took.as_secs_f64() * 1_000.0),
         ..TurnTimings::default()
     };
-    Heard { text: result.transcript.text.trim().to_owned(), seconds, timings }
+    let Transcript { text, language, tokens, .. } = &result.transcript;
+    let logprobs = Some(tokens.clone()).filter(|tokens| !tokens.is_empty());
+    let audio = TranscribedAudio { seconds, language: language.clone(), logprobs };
+    Heard { text: text.trim().to_owned(), audio, timings }
 }

@@ -5,6 +5,7 @@
 //! carry the key, or on a channel that belongs to one reply. Dropping a [`Job`] or a [`Reply`] stops the work
 //! behind it. Read [`SpeechPipelineManager::transcribe`] and [`SpeechPipelineManager::reply`], then `reply`.
 
+mod engine_time;
 mod outbound;
 mod reply;
 
@@ -18,14 +19,16 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::error::SessionError;
+use super::health::SessionGauge;
 use super::lifecycle::{Outcome, RequestTracker};
 use super::turn::TurnKey;
 use crate::engine::stt::{STT_SAMPLE_RATE, SttRequest, Transcript};
 use crate::pool::{Degradation, HolderId, LeaseRequest, ResourcePoolManager, Served, WorkClass};
 use crate::runtime::Runtime;
 use crate::telemetry::metrics as names;
+pub(super) use engine_time::EngineTime;
 
-/// Transcripts that wait for the session's task: one for each attempt that can be under way.
+/// Transcripts that wait for the session's task: one for each attempt that can be under way, and a partial.
 pub const TRANSCRIPTS_CAPACITY: usize = 16;
 
 /// The engines as one session uses them.
@@ -40,8 +43,10 @@ pub struct SpeechPipelineManager {
 /// The outcome of one transcription.
 #[derive(Debug)]
 pub struct TranscriptEvent {
-    /// The attempt that it belongs to.
+    /// The attempt that it belongs to, or the partial that it is.
     pub key: TurnKey,
+    /// Whether the person still spoke; then the key is one of [`Partials`](super::partials::Partials).
+    pub is_partial: bool,
     /// Length of the audio in seconds.
     pub seconds: f64,
     /// The text, or why there is none.
@@ -81,6 +86,21 @@ pub struct Utterance {
     pub request: RequestTracker,
 }
 
+/// An utterance to transcribe while it is being spoken.
+#[derive(Debug)]
+pub struct PartialUtterance {
+    /// Names it.
+    pub key: TurnKey,
+    /// 16 kHz mono in [-1, 1].
+    pub audio: Arc<[f32]>,
+    /// ISO 639-1 code, if the client said.
+    pub language: Option<String>,
+    /// Words likely to be said.
+    pub prompt: Option<String>,
+    /// Where the engine's time is booked. A partial is no request of its own: it has no record.
+    pub gauge: Arc<SessionGauge>,
+}
+
 impl SpeechPipelineManager {
     /// The pipeline of one session, and where its transcripts arrive.
     pub fn new(
@@ -102,7 +122,7 @@ impl SpeechPipelineManager {
             let work = async {
                 let result = this.run_transcribe(utterance).await;
                 request.finish(&Outcome::of_result(&result));
-                this.transcripts.send(TranscriptEvent { key, seconds, result }).await
+                this.transcripts.send(TranscriptEvent { key, is_partial: false, seconds, result }).await
             };
             tokio::select! {
                 biased;
@@ -111,6 +131,33 @@ impl SpeechPipelineManager {
                 _sent = work => {}
             }
         });
+        Job { _guard: guard }
+    }
+
+    /// Transcribes an utterance that is still being spoken; the outcome arrives as a [`TranscriptEvent`]. It gives
+    /// way to all that people wait for.
+    pub fn transcribe_partial(&self, partial: PartialUtterance) -> Job {
+        let (this, stop) = (self.clone(), CancellationToken::new());
+        let guard = stop.clone().drop_guard();
+        drop(self.runtime.spawn("partial transcript", async move {
+            let (key, observer) = (partial.key, EngineTime::new(partial.gauge));
+            let seconds = partial.audio.len() as f64 / f64::from(STT_SAMPLE_RATE);
+            let request =
+                SttRequest { audio: partial.audio, language: partial.language, prompt: partial.prompt };
+            let work = async {
+                let lease = this.lease_request(WorkClass::PartialTranscript);
+                let result = this.pools.stt.transcribe(lease, request, &observer).await;
+                let result =
+                    result.map_err(SessionError::from).map(|served| timed(served, names::stage::PARTIAL));
+                this.transcripts.send(TranscriptEvent { key, is_partial: true, seconds, result }).await
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                // The receiver is gone only when the session is.
+                _sent = work => {}
+            }
+        }));
         Job { _guard: guard }
     }
 
@@ -129,12 +176,16 @@ impl SpeechPipelineManager {
             SttRequest { audio: utterance.audio, language: utterance.language, prompt: utterance.prompt };
         let lease = self.lease_request(WorkClass::FinalTranscript);
         let served = self.pools.stt.transcribe(lease, request, &utterance.request).await?;
-        let Served { value, queued, took } = served;
-        metrics::histogram!(names::STAGE_SECONDS, "stage" => "stt").record(took.as_secs_f64());
-        Ok(TimedTranscript { transcript: value, queued, took })
+        Ok(timed(served, names::stage::STT))
     }
 
-    fn lease_request(&self, class: WorkClass) -> LeaseRequest {
+    pub(super) fn lease_request(&self, class: WorkClass) -> LeaseRequest {
         LeaseRequest { holder: self.holder, class, deadline: Instant::now() + self.pools.max_wait() }
     }
+}
+
+fn timed(served: Served<Transcript>, stage: &'static str) -> TimedTranscript {
+    let Served { value, queued, took } = served;
+    metrics::histogram!(names::STAGE_SECONDS, "stage" => stage).record(took.as_secs_f64());
+    TimedTranscript { transcript: value, queued, took }
 }

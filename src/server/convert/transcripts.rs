@@ -1,0 +1,53 @@
+//! What was heard → server events.
+
+use super::error_body;
+use crate::engine::stt::TokenLogprob;
+use crate::protocol::{self, ServerEvent};
+use crate::session::SessionEvent;
+use crate::session::event::TranscribedAudio;
+
+/// Events about transcripts; `None` for all others.
+pub(super) fn transcription_event(event: SessionEvent) -> Option<ServerEvent> {
+    Some(match event {
+        SessionEvent::TranscriptionDelta { item, delta } => ServerEvent::InputAudioTranscriptionDelta {
+            item_id: item.to_string(),
+            content_index: 0,
+            delta,
+            logprobs: None,
+        },
+        SessionEvent::TranscriptionCompleted { item, transcript, audio } => {
+            let TranscribedAudio { seconds, language, logprobs } = audio;
+            ServerEvent::InputAudioTranscriptionCompleted {
+                item_id: item.to_string(),
+                content_index: 0,
+                transcript,
+                usage: protocol::TranscriptionUsage::Duration { seconds },
+                logprobs: logprobs.map(|tokens| tokens.into_iter().map(logprob).collect()),
+                languages: language.map(|code| vec![protocol::DetectedLanguage { code }]),
+            }
+        }
+        SessionEvent::TranscriptionFailed { item, error } => {
+            let body = error_body(&error, None);
+            ServerEvent::InputAudioTranscriptionFailed {
+                item_id: item.to_string(),
+                content_index: 0,
+                error: protocol::TranscriptionError {
+                    kind: Some("server_error".to_owned()),
+                    code: body.code,
+                    message: Some(body.message),
+                    param: None,
+                },
+            }
+        }
+        _ => return None,
+    })
+}
+
+fn logprob(token: TokenLogprob) -> protocol::Logprob {
+    protocol::Logprob {
+        token: String::from_utf8_lossy(&token.bytes).into_owned(),
+        // Through decimal text, so that -0.1 is not told as -0.10000000149.
+        logprob: token.logprob.to_string().parse().unwrap_or_default(),
+        bytes: token.bytes,
+    }
+}
