@@ -414,6 +414,25 @@ async fn a_client_that_does_not_read_is_let_go() {
     assert_eq!(closing(&mut client).await, CloseReason::SlowClient);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_faster_than_it_reads_is_held_up_and_loses_nothing() {
+    let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::echoing());
+    let mut client = stage.open();
+    let commands = client.session.commands.clone();
+    let burst = async {
+        for _ in 0..1_000 {
+            commands.send(bad_command()).await.expect("the session runs");
+        }
+    };
+    let reading = async {
+        tokio::time::sleep(Duration::from_secs(5)).await; // it reads nothing for a while
+        for _ in 0..1_000 {
+            client.until(error).await;
+        }
+    };
+    futures::join!(burst, reading);
+}
+
 fn bad_command() -> antiphon::session::SessionCommand {
     let action = Action::CancelResponse(None);
     antiphon::session::SessionCommand { client_event_id: Some("from-test".to_owned()), action }

@@ -4,6 +4,7 @@
 //! a [`LeaseRequest`]. What decides is pure and told the time: [`schedule`] (order, slots, devices) with [`queue`],
 //! [`usage`] and [`select`]; [`breaker`]; [`resize`]; [`governor`]. Read [`ResourcePool`] first, then `call`: what sessions use.
 
+mod affinity;
 pub mod breaker;
 mod call;
 mod config;

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::affinity::Affinity;
 use super::queue::{HolderId, Ticket, WaitQueue, Waiter, WorkClass};
 use super::select::{Load, least_loaded};
 use super::usage::UsageLedger;
 
 /// Names a pool.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct PoolId(usize);
+pub struct PoolId(pub(super) usize);
 
 /// Names a device: the CPU's cores, a GPU.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -24,7 +25,7 @@ pub struct DeviceId(usize);
 
 /// Names an instance, for ever: a replacement has another.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct MemberId(u64);
+pub struct MemberId(pub(super) u64);
 
 /// What a waiter waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -136,6 +137,7 @@ pub struct Schedule {
     next_member: u64,
     queue: WaitQueue<Target>,
     usage: UsageLedger,
+    affinity: Affinity,
     held: HashMap<(PoolId, HolderId), usize>,
     /// Who may wait in one pool.
     max_waiting: usize,
@@ -304,7 +306,7 @@ impl Schedule {
                 if self.held.get(&(pool, waiter.holder)).copied().unwrap_or(0) >= self.share(pool) {
                     return None;
                 }
-                let member = self.pick(pool, avoid)?;
+                let member = self.pick(pool, avoid, waiter.holder)?;
                 let device = match self.members.get(&member)?.spec.compute {
                     Compute::None => None,
                     Compute::Call(device, permits) => Some((device, permits)),
@@ -314,7 +316,8 @@ impl Schedule {
         }
     }
 
-    fn pick(&self, pool: PoolId, avoid: Option<MemberId>) -> Option<MemberId> {
+    fn pick(&self, pool: PoolId, avoid: Option<MemberId>, holder: HolderId) -> Option<MemberId> {
+        let last = self.affinity.of(pool, holder);
         let serving = |(id, member): (&MemberId, &Member)| {
             (member.spec.pool == pool && member.standing == Standing::Serving).then_some(*id)
         };
@@ -326,7 +329,8 @@ impl Schedule {
             let Member { spec, in_use, service_time, .. } = self.members.get(&id)?;
             // An instance whose device is taken has no free slot now.
             let slots = if self.may_compute(spec.compute) { spec.slots } else { *in_use };
-            Some((id, Load { in_use: *in_use, slots, service_time: *service_time, fallback: spec.fallback }))
+            let (in_use, service_time, fallback) = (*in_use, *service_time, spec.fallback);
+            Some((id, Load { in_use, slots, service_time, fallback, familiar: last == Some(id) }))
         }))
     }
 
@@ -369,6 +373,7 @@ impl Schedule {
             grant.member = Some((pool, id));
             grant.charged = member.service_time.map_or(FIRST_CHARGE_S, |time| time.as_secs_f64());
             self.usage.charge(holder, grant.charged, now);
+            self.affinity.note((pool, holder), id, now);
         }
         grant
     }

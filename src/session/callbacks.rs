@@ -11,6 +11,9 @@ use super::turn::SAMPLES_PER_MS;
 /// Events that wait for the writer of a session's socket. Audio is paced at 1.5 s ahead in chunks of 100 ms, so
 /// 256 is reached only by a client that has stopped reading.
 pub const EVENTS_CAPACITY: usize = 256;
+/// Room that there must be before the next command is taken: far more than the events that one causes. A client that
+/// sends faster than it reads is held up by this, not ended.
+const ROOM_FOR_A_COMMAND: usize = 64;
 
 /// Where a session's events leave. It never waits: a client that does not read is found by
 /// [`Outbox::overflowed`], and its session is ended.
@@ -39,6 +42,16 @@ impl Outbox {
         if self.sender.send(event).await.is_err() {
             tracing::debug!("the client's writer ended first");
         }
+    }
+
+    /// Whether there is room for what a command may cause.
+    pub fn has_room(&self) -> bool {
+        self.sender.has_room(ROOM_FOR_A_COMMAND)
+    }
+
+    /// Waits until there is. Safe to cancel.
+    pub async fn room(&self) {
+        self.sender.room(ROOM_FOR_A_COMMAND).await;
     }
 
     /// Whether an event was lost because the client does not read.

@@ -99,6 +99,16 @@ impl<T: Payload> Sender<T> {
 }
 
 impl<T> Sender<T> {
+    /// Whether there is room for so many entries.
+    pub fn has_room(&self, entries: usize) -> bool {
+        self.sender.capacity() >= entries || self.sender.is_closed()
+    }
+
+    /// Waits until there is room for so many entries, or the other side is gone. Safe to cancel.
+    pub async fn room(&self, entries: usize) {
+        drop(self.sender.reserve_many(entries).await);
+    }
+
     /// Whether the other side is gone.
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()

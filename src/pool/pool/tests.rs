@@ -42,7 +42,8 @@ fn counts(pool: &ResourcePool<dyn Named>) -> (usize, usize, usize) {
 async fn spreads_over_instances_and_gives_slots_back() {
     let pool = pool(&[1, 2]);
     let a = pool.lease(request(WorkClass::FirstClause)).await.expect("free");
-    let b = pool.lease(request(WorkClass::FirstClause)).await.expect("free");
+    let other = LeaseRequest { holder: HolderId(2), ..request(WorkClass::FirstClause) };
+    let b = pool.lease(other).await.expect("free");
     let mut names = [a.name(), b.name()];
     names.sort_unstable();
     assert_eq!(names, ["first", "second"]);

@@ -57,6 +57,25 @@ fn slot_and_device_are_given_together() {
 }
 
 #[test]
+fn a_session_goes_where_it_was_served_last_unless_others_are_in_its_way() {
+    let (mut schedule, pool, _) = schedule(&[2, 2], 8);
+    let now = Instant::now();
+    let mut serve = |holder: u64| {
+        schedule.ask(waiter(pool, holder, WorkClass::FirstClause, now + seconds(5))).expect("room");
+        let given = grants(&drain(&mut schedule, now));
+        let (_, member) = given[0].member.expect("an instance");
+        (member, given[0])
+    };
+    let (first, _held) = serve(1);
+    let (second, given) = serve(2);
+    assert_ne!(first, second, "the less loaded one");
+    let (again, _) = serve(2);
+    assert_eq!(again, second, "though both serve one call");
+    let (elsewhere, _) = serve(2);
+    assert_eq!(elsewhere, first, "its own has no free slot: {given:?}");
+}
+
+#[test]
 fn the_order_holds_across_pools_and_steps() {
     let (mut schedule, stt, device) = schedule(&[4], 1);
     let tts = schedule.add_pool();

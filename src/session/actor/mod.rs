@@ -50,6 +50,9 @@ pub const COMMANDS_CAPACITY: usize = 64;
 /// How often the task shows that it lives, at least.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
+/// How long a client may leave its events unread while it sends more. 10 s: longer than networks stall.
+const UNREAD_GRACE: Duration = Duration::from_secs(10);
+
 /// How long the last event may wait for a client that reads slowly.
 const CLOSING_GRACE: Duration = Duration::from_secs(2);
 
@@ -189,13 +192,15 @@ impl SessionActor {
         commands: &mut metered::Receiver<SessionCommand>,
         shutdown: &CancellationToken,
     ) -> CloseReason {
+        let mut unread_since = None;
         loop {
+            unread_since = (!self.outbox.has_room()).then(|| unread_since.unwrap_or_else(Instant::now));
             let max_ahead = Duration::from_millis(self.config.playback.max_ahead_ms);
             let idle_at = self.last_command + Duration::from_secs(self.config.limits.idle_s);
             let beat_at = Instant::now() + HEARTBEAT;
             tokio::select! {
                 () = shutdown.cancelled() => return CloseReason::Shutdown,
-                command = commands.recv() => match command {
+                command = commands.recv(), if unread_since.is_none() => match command {
                     Some(command) => self.on_command(command),
                     None => return CloseReason::ClientGone,
                 },
@@ -204,6 +209,10 @@ impl SessionActor {
                 (id, piece) = self.responses.next(max_ahead) => self.on_piece(&id, piece),
                 () = sleep_until(idle_at) => return CloseReason::Idle,
                 () = sleep_until(self.expires) => return CloseReason::Expired,
+                () = self.outbox.room(), if unread_since.is_some() => {}
+                () = sleep_until(unread_since.unwrap_or(beat_at) + UNREAD_GRACE), if unread_since.is_some() => {
+                    return CloseReason::SlowClient;
+                }
                 () = sleep_until(beat_at) => {}
             }
             self.look_after();
