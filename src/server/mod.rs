@@ -9,6 +9,7 @@ mod client_secrets;
 pub mod config;
 mod convert;
 mod health;
+mod models;
 mod pages;
 mod realtime;
 pub mod router;

@@ -11,7 +11,8 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use super::api::config::{self as config_api, ConfigControl};
 use super::config::ServerConfig;
 use super::secrets::ClientSecrets;
-use super::{api, client_secrets, health, pages, realtime, speech};
+use super::{api, client_secrets, health, models, pages, realtime, speech};
+use crate::engine::model::ModelInfo;
 use crate::pool::ResourcePoolManager;
 use crate::runtime::Runtime;
 use crate::session::settings::SessionSettings;
@@ -35,6 +36,8 @@ pub struct ServerState {
     pub sessions: SessionRouter,
     /// The engines, for requests without a session.
     pub pools: ResourcePoolManager,
+    /// What the engines told of their models.
+    pub models: Arc<[ModelInfo]>,
     /// Where readers and writers run.
     pub runtime: Runtime,
     /// Shows and changes the configuration.
@@ -52,7 +55,7 @@ impl ServerState {
         config: ServerConfig,
         session_defaults: SessionSettings,
         (sessions, admission): (SessionRouter, AdmissionGate),
-        (pools, runtime): (ResourcePoolManager, Runtime),
+        (pools, models, runtime): (ResourcePoolManager, Arc<[ModelInfo]>, Runtime),
         (metrics, control): (Metrics, Arc<dyn ConfigControl>),
     ) -> Self {
         Self {
@@ -61,6 +64,7 @@ impl ServerState {
             admission,
             sessions,
             pools,
+            models,
             runtime,
             control,
             metrics,
@@ -101,6 +105,8 @@ pub fn router(state: ServerState) -> Router {
         .route("/v1/realtime/client_secrets", client_secrets::route())
         .route("/v1/realtime/sessions", any(client_secrets::beta))
         .route("/v1/realtime/transcription_sessions", any(client_secrets::beta))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{id}", get(models::one))
         .route("/v1/audio/speech", post(speech::speech))
         .route("/api/config", get(config_api::show).put(config_api::change))
         .route("/healthz", get(health::healthz))
