@@ -56,9 +56,9 @@ impl std::fmt::Debug for MediaReader {
 
 impl MediaReader {
     /// Finds out what kind of file it is.
-    pub fn open(bytes: Vec<u8>) -> Result<Self, AudioError> {
-        if bytes.starts_with(b"RIFF") {
-            return Ok(Self(Source::Wav { audio: decode_wav(&bytes)?, at: 0 }));
+    pub fn open(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Result<Self, AudioError> {
+        if bytes.as_ref().starts_with(b"RIFF") {
+            return Ok(Self(Source::Wav { audio: decode_wav(bytes.as_ref())?, at: 0 }));
         }
         Packets::open(bytes).map(|packets| Self(Source::Packets(Box::new(packets))))
     }
@@ -79,7 +79,7 @@ impl MediaReader {
 }
 
 impl Packets {
-    fn open(bytes: Vec<u8>) -> Result<Self, AudioError> {
+    fn open(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Result<Self, AudioError> {
         let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
         let (options, metadata) = (FormatOptions::default(), MetadataOptions::default());
         let format = symphonia::default::get_probe().probe(&Hint::new(), stream, options, metadata).map_err(

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue};
-use axum::routing::{any, get, post};
+use axum::routing::{any, get};
+use tokio::sync::Semaphore;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::api::config::{self as config_api, ConfigControl};
 use super::config::ServerConfig;
 use super::secrets::ClientSecrets;
-use super::{api, client_secrets, health, models, pages, realtime, speech};
+use super::{api, audio, client_secrets, health, models, pages, realtime};
 use crate::engine::model::ModelInfo;
 use crate::pool::ResourcePoolManager;
 use crate::runtime::Runtime;
@@ -46,6 +47,8 @@ pub struct ServerState {
     pub metrics: Metrics,
     /// What opens sessions in place of an API key.
     pub(super) secrets: ClientSecrets,
+    /// Files that may be sent at once.
+    pub(super) uploads: Arc<Semaphore>,
     ready: Arc<AtomicBool>,
 }
 
@@ -59,7 +62,6 @@ impl ServerState {
         (metrics, control): (Metrics, Arc<dyn ConfigControl>),
     ) -> Self {
         Self {
-            config: Arc::new(config),
             session_defaults: Arc::new(session_defaults),
             admission,
             sessions,
@@ -69,7 +71,9 @@ impl ServerState {
             control,
             metrics,
             secrets: ClientSecrets::default(),
+            uploads: Arc::new(Semaphore::new(config.uploads.max_at_once)),
             ready: Arc::default(),
+            config: Arc::new(config),
         }
     }
 
@@ -107,7 +111,7 @@ pub fn router(state: ServerState) -> Router {
         .route("/v1/realtime/transcription_sessions", any(client_secrets::beta))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::one))
-        .route("/v1/audio/speech", post(speech::speech))
+        .merge(audio::routes(&state.config.uploads))
         .route("/api/config", get(config_api::show).put(config_api::change))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
