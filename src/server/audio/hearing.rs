@@ -58,19 +58,12 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Transcribes it all. `kept` is given back when the file is.
-    pub(super) async fn hear(
-        self,
-        recording: Recording,
-        kept: impl Send + 'static,
-    ) -> Result<Result<(), AudioError>, Gone> {
+    /// Transcribes it all.
+    pub(super) async fn hear(self, recording: Recording) -> Result<Result<(), AudioError>, Gone> {
         let Recording { file, language, prompt, max_audio_s } = recording;
         let (sender, mut cuts) = mpsc::channel(AHEAD_CAPACITY);
         let cutting = Cutting::new(self.detector, sender, max_audio_s);
-        drop(self.runtime.spawn_blocking("decode", move || {
-            cutting.run(file);
-            drop(kept);
-        }));
+        drop(self.runtime.spawn_blocking("decode", move || cutting.run(file)));
         let (class, holder) = (WorkClass::Background, self.holder);
         while let Some(cut) = cuts.recv().await {
             let piece = match cut {

@@ -163,7 +163,7 @@ mod tests {
             (true, 1_000),
         ]);
         let spans: Vec<_> = pieces.iter().map(seconds).collect();
-        assert_eq!(spans, [(2.0, 4.0), (9.0, 11.0), (11.7, 12.7)]);
+        assert_eq!(spans, [(2.0, 4.0), (9.0, 11.0), (11.6, 12.6)]);
         let lengths: Vec<_> = pieces.iter().map(|piece| piece.samples.len() / SAMPLES_PER_MS).collect();
         assert!(lengths.iter().zip([2_600, 2_600, 1_300]).all(|(found, most)| *found <= most), "{lengths:?}");
     }
@@ -201,6 +201,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         /// Whatever is said: every frame of speech is in exactly one piece, in order, and pieces fit.
         #[test]
         fn no_speech_is_lost_or_heard_twice(
@@ -215,7 +217,7 @@ mod tests {
                 prop_assert!(frames[0] >= next, "pieces do not overlap");
                 next = frames[frames.len() - 1] + 1;
             }
-            let covered: Vec<usize> =
+            let covered: std::collections::HashSet<usize> =
                 pieces.iter().flat_map(|piece| piece.samples.chunks(FRAME).map(|frame| frame[0] as usize)).collect();
             let lost = voiced.iter().enumerate().filter(|(at, voiced)| **voiced && !covered.contains(at)).count();
             prop_assert!(lost < MIN_VOICED_FRAMES * spans.len(), "{lost} frames of voice are in no piece");

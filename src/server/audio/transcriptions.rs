@@ -90,7 +90,11 @@ fn start(
     let (pools, runtime, detector) = (state.pools.clone(), state.runtime.clone(), state.sessions.detector());
     let (holder, tracker) = (outside.holder, outside.tracker.stage(Stage::Stt));
     outside.start("transcription", DEADLINE, |results| {
-        Listener { pools, runtime, holder, tracker, detector, results }.hear(recording, place)
+        let listener = Listener { pools, runtime, holder, tracker, detector, results };
+        async move {
+            let _place = place; // until it is over
+            listener.hear(recording).await
+        }
     })
 }
 
