@@ -26,6 +26,7 @@ use crate::backend::LoadError;
 use crate::backend::catalog::{self, EngineSet};
 use crate::config::{Config, Problems};
 use crate::engine::llm::{ToolChoice, Truncation};
+use crate::engine::model::ModelInfo;
 use crate::engine::vad::VadEngine;
 use crate::pool::memory::OverBudget;
 use crate::pool::{ResourcePoolManager, Scheduler};
@@ -125,9 +126,10 @@ impl Server {
         let scheduler = Scheduler::new(&pools_config);
         let engines = load(&config, &scheduler).await?;
         budget::check_loaded(&config, &engines)?;
-        let vad = Arc::clone(&engines.vad);
+        let (vad, models) = (Arc::clone(&engines.vad), engines.models());
         let pools = pools::assemble(&pools_config, engines, scheduler);
-        let mut server = Self::assemble(config, (pools, vad), (metrics, logs), (address, listener));
+        let engines = (pools, vad, models.into());
+        let mut server = Self::assemble(config, engines, (metrics, logs), (address, listener));
         let routes = || router(server.state.clone());
         server.https = https.map(|bound| bound.serve(&server.runtime, routes(), server.grace));
         Ok(server)
@@ -178,7 +180,7 @@ impl Server {
 
     fn assemble(
         config: Config,
-        (pools, vad): (ResourcePoolManager, Arc<dyn VadEngine>),
+        (pools, vad, models): (ResourcePoolManager, Arc<dyn VadEngine>, Arc<[ModelInfo]>),
         (metrics, logs): (Metrics, LogFilter),
         (address, listener): (SocketAddr, TcpListener),
     ) -> Self {
@@ -208,7 +210,7 @@ impl Server {
             server_config,
             defaults,
             (sessions, admission),
-            (pools, runtime.clone()),
+            (pools, models, runtime.clone()),
             (metrics, control),
         );
         state.set_ready();

@@ -53,6 +53,20 @@ impl Runtime {
         tokio::spawn(task)
     }
 
+    /// Runs `work`, which computes or blocks, on a thread for such work. It is waited for as tasks are, and has to
+    /// find out by itself when nobody wants its result any more.
+    pub fn spawn_blocking<F, T>(&self, name: &'static str, work: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let entry = self.enter(name);
+        self.tracker.spawn_blocking(move || {
+            let _entry = entry;
+            work()
+        })
+    }
+
     /// How many tasks run now.
     pub fn task_count(&self) -> usize {
         self.tracker.len()

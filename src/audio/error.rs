@@ -20,6 +20,9 @@ pub enum AudioError {
     /// Not a WAV file, or a kind of WAV that is not read here.
     #[error("WAV: {0}")]
     Wav(String),
+    /// An audio file that cannot be read.
+    #[error("{0}")]
+    Media(String),
     /// The file could not be read or written.
     #[error("{path}: {source}")]
     Io {

@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod format;
+pub mod media;
 pub mod pcm;
 pub mod resample;
 pub mod ring;
@@ -12,6 +13,7 @@ pub mod wav;
 
 pub use error::AudioError;
 pub use format::AudioFormat;
+pub use media::MediaReader;
 pub use resample::Resampler;
 pub use ring::{Full, SampleRing};
 pub use wav::{WavAudio, WavHeader};

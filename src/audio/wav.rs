@@ -129,15 +129,14 @@ pub fn read_wav(path: &Path) -> Result<WavAudio, AudioError> {
     decode_wav(&std::fs::read(path).map_err(|source| io_error(path, source))?)
 }
 
+/// The header of a mono 16-bit WAV stream whose length nobody knows yet; samples follow until its end.
+pub fn stream_header(sample_rate: u32) -> Vec<u8> {
+    spec(sample_rate).into_header_for_infinite_file()
+}
+
 /// A mono 16-bit WAV file in memory.
 pub fn encode_wav(samples: &[i16], sample_rate: u32) -> Vec<u8> {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut file = spec.into_header_for_infinite_file();
+    let mut file = stream_header(sample_rate);
     let data = samples.iter().flat_map(|sample| sample.to_le_bytes());
     file.extend(data);
     // The header was written for an unknown length; both sizes are known by now.
@@ -145,6 +144,10 @@ pub fn encode_wav(samples: &[i16], sample_rate: u32) -> Vec<u8> {
     patch_size(&mut file, 4, 8);
     patch_size(&mut file, header - 4, header);
     file
+}
+
+fn spec(sample_rate: u32) -> hound::WavSpec {
+    hound::WavSpec { channels: 1, sample_rate, bits_per_sample: 16, sample_format: hound::SampleFormat::Int }
 }
 
 /// Writes a mono 16-bit WAV file.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::LoadError;
+use super::described::Described;
 use super::earshot::EarshotVad;
 use super::espeak::{EspeakConfig, EspeakTts};
 use super::growth::Growth;
@@ -19,6 +20,7 @@ use super::whisper::{WhisperConfig, WhisperEngine};
 use crate::engine::compute::ComputeGate;
 use crate::engine::cost::LoadGrowth;
 use crate::engine::llm::LlmEngine;
+use crate::engine::model::ModelInfo;
 use crate::engine::stt::SttEngine;
 use crate::engine::tts::TtsEngine;
 use crate::engine::vad::VadEngine;
@@ -112,6 +114,15 @@ pub struct EngineSet {
     pub vad: Arc<dyn VadEngine>,
 }
 
+impl EngineSet {
+    /// What the engines tell of their models: speech-to-text, language models, text-to-speech.
+    pub fn models(&self) -> Vec<ModelInfo> {
+        let stt = self.stt.iter().map(|loaded| &loaded.model);
+        let llm = self.llm.iter().map(|loaded| &loaded.model);
+        stt.chain(llm).chain(self.tts.iter().map(|loaded| &loaded.model)).cloned().collect()
+    }
+}
+
 /// An engine and how much of it may be used at once.
 pub struct Loaded<E: ?Sized> {
     /// Its name; no two engines of one list share it.
@@ -125,6 +136,8 @@ pub struct Loaded<E: ?Sized> {
     /// Each call computes on one of this machine's cores from its begin to its end. Others compute elsewhere, or
     /// ask for each of their steps.
     pub computes: bool,
+    /// What it tells of its model.
+    pub model: ModelInfo,
     /// How memory grew while it was loaded.
     pub measured: LoadGrowth,
     /// Builds the engine anew. Blocks while its model loads.
@@ -225,7 +238,7 @@ const MAX_SLOTS: usize = 256;
 /// How one kind of engine is built.
 type Load<C, E> = fn(&C, &Resources) -> Result<Arc<E>, LoadError>;
 
-fn build<C: Entry, E: ?Sized + 'static>(
+fn build<C: Entry, E: ?Sized + Described + 'static>(
     list: &str,
     entries: &[C],
     (resources, load): (&Resources, Load<C, E>),
@@ -266,7 +279,7 @@ fn build<C: Entry, E: ?Sized + 'static>(
     loaded
 }
 
-fn load_one<C: Entry, E: ?Sized + 'static>(
+fn load_one<C: Entry, E: ?Sized + Described + 'static>(
     entry: &C,
     resources: &Resources,
     load: Load<C, E>,
@@ -275,6 +288,7 @@ fn load_one<C: Entry, E: ?Sized + 'static>(
     let (again, resources) = (entry.clone(), resources.clone());
     Ok(Loaded {
         name: entry.name().to_owned(),
+        model: engine.describe(entry.name()),
         engine,
         slots: entry.slots(),
         fallback: entry.fallback(),

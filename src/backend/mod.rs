@@ -7,6 +7,7 @@
 
 pub mod catalog;
 mod costs;
+mod described;
 pub mod earshot;
 pub mod espeak;
 mod growth;

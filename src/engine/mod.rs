@@ -11,6 +11,7 @@ pub mod compute;
 pub mod cost;
 pub mod error;
 pub mod llm;
+pub mod model;
 pub mod stt;
 pub mod tts;
 pub mod vad;

@@ -12,6 +12,11 @@ pub const STT_SAMPLE_RATE: u32 = 16_000;
 pub trait SttEngine: Send + Sync + Debug {
     /// Transcribes the whole of `request.audio`.
     fn transcribe(&self, request: SttRequest, cancel: CancelFlag) -> EngineFuture<Transcript>;
+
+    /// ISO 639-1 codes of the languages that it understands; empty where it cannot tell.
+    fn languages(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// One utterance to transcribe.

@@ -11,7 +11,19 @@ pub trait TtsEngine: Send + Sync + Debug {
 
     /// The voices that [`TtsRequest::voice`] may name; the first is the default.
     fn voices(&self) -> Vec<String>;
+
+    /// ISO 639-1 codes of the languages that it speaks; empty where it cannot tell.
+    fn languages(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
+
+/// The voice names of OpenAI's APIs (Realtime and speech, 2026). Clients send them to any server, so that each
+/// engine speaks them in some voice of its own.
+pub const OPENAI_VOICES: [&str; 13] = [
+    "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer",
+    "verse",
+];
 
 /// A clause to speak.
 #[derive(Clone, Debug)]

@@ -183,14 +183,19 @@ pub(super) fn api_error(status: StatusCode, code: &str, message: &str) -> Respon
     field_error(status, code, message, None)
 }
 
-/// The same, about the field `param` of the request.
-pub(super) fn field_error(status: StatusCode, code: &str, message: &str, param: Option<&str>) -> Response {
-    let kind = match status {
+/// The broad class of an error, whose fault it is.
+pub(super) fn error_kind(status: StatusCode) -> &'static str {
+    match status {
         StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
         status if status.is_server_error() => "server_error",
         _ => "invalid_request_error",
-    };
-    let body = json!({"error": {"type": kind, "code": code, "message": message, "param": param}});
+    }
+}
+
+/// The same, about the field `param` of the request.
+pub(super) fn field_error(status: StatusCode, code: &str, message: &str, param: Option<&str>) -> Response {
+    let body =
+        json!({"error": {"type": error_kind(status), "code": code, "message": message, "param": param}});
     (status, Json(body)).into_response()
 }
 

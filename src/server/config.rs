@@ -30,6 +30,26 @@ pub struct ServerConfig {
     pub ping_interval_s: u64,
     /// Who may come in.
     pub auth: AuthConfig,
+    /// Audio files that are sent to be transcribed.
+    pub uploads: UploadsConfig,
+}
+
+/// Audio files that are sent to be transcribed.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(default)]
+pub struct UploadsConfig {
+    /// The largest file, in bytes. 25 MiB: OpenAI's limit.
+    pub max_bytes: usize,
+    /// The longest audio of a file, in seconds. 7,200: what 25 MiB hold of speech as MP3 at 32 kbit/s.
+    pub max_audio_s: u64,
+    /// Files at once, over all users; one more is answered 503. 8: 200 MiB of memory at most.
+    pub max_at_once: usize,
+}
+
+impl Default for UploadsConfig {
+    fn default() -> Self {
+        Self { max_bytes: 25 * 1024 * 1024, max_audio_s: 7_200, max_at_once: 8 }
+    }
 }
 
 impl Default for ServerConfig {
@@ -44,6 +64,7 @@ impl Default for ServerConfig {
             shutdown_grace_ms: 10_000,
             ping_interval_s: 20,
             auth: AuthConfig::default(),
+            uploads: UploadsConfig::default(),
         }
     }
 }

@@ -5,18 +5,19 @@
 
 mod access;
 pub mod api;
+mod audio;
 mod client_secrets;
 pub mod config;
 mod convert;
 mod health;
+mod models;
 mod pages;
 mod realtime;
 pub mod router;
 mod secrets;
 mod socket;
-mod speech;
 pub mod tls;
 mod waiting;
 
-pub use config::{AuthConfig, KeyConfig, KeyRole, ServerConfig};
+pub use config::{AuthConfig, KeyConfig, KeyRole, ServerConfig, UploadsConfig};
 pub use router::{ServerState, router};

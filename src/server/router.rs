@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue};
-use axum::routing::{any, get, post};
+use axum::routing::{any, get};
+use tokio::sync::Semaphore;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::api::config::{self as config_api, ConfigControl};
 use super::config::ServerConfig;
 use super::secrets::ClientSecrets;
-use super::{api, client_secrets, health, pages, realtime, speech};
+use super::{api, audio, client_secrets, health, models, pages, realtime};
+use crate::engine::model::ModelInfo;
 use crate::pool::ResourcePoolManager;
 use crate::runtime::Runtime;
 use crate::session::settings::SessionSettings;
@@ -35,6 +37,8 @@ pub struct ServerState {
     pub sessions: SessionRouter,
     /// The engines, for requests without a session.
     pub pools: ResourcePoolManager,
+    /// What the engines told of their models.
+    pub models: Arc<[ModelInfo]>,
     /// Where readers and writers run.
     pub runtime: Runtime,
     /// Shows and changes the configuration.
@@ -43,6 +47,8 @@ pub struct ServerState {
     pub metrics: Metrics,
     /// What opens sessions in place of an API key.
     pub(super) secrets: ClientSecrets,
+    /// Files that may be sent at once.
+    pub(super) uploads: Arc<Semaphore>,
     ready: Arc<AtomicBool>,
 }
 
@@ -52,20 +58,22 @@ impl ServerState {
         config: ServerConfig,
         session_defaults: SessionSettings,
         (sessions, admission): (SessionRouter, AdmissionGate),
-        (pools, runtime): (ResourcePoolManager, Runtime),
+        (pools, models, runtime): (ResourcePoolManager, Arc<[ModelInfo]>, Runtime),
         (metrics, control): (Metrics, Arc<dyn ConfigControl>),
     ) -> Self {
         Self {
-            config: Arc::new(config),
             session_defaults: Arc::new(session_defaults),
             admission,
             sessions,
             pools,
+            models,
             runtime,
             control,
             metrics,
             secrets: ClientSecrets::default(),
+            uploads: Arc::new(Semaphore::new(config.uploads.max_at_once)),
             ready: Arc::default(),
+            config: Arc::new(config),
         }
     }
 
@@ -101,7 +109,9 @@ pub fn router(state: ServerState) -> Router {
         .route("/v1/realtime/client_secrets", client_secrets::route())
         .route("/v1/realtime/sessions", any(client_secrets::beta))
         .route("/v1/realtime/transcription_sessions", any(client_secrets::beta))
-        .route("/v1/audio/speech", post(speech::speech))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{id}", get(models::one))
+        .merge(audio::routes(&state.config.uploads))
         .route("/api/config", get(config_api::show).put(config_api::change))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))

@@ -19,9 +19,9 @@ use crate::session::Owner;
 /// How a secret begins, as OpenAI's do.
 pub(super) const SECRET_PREFIX: &str = "ek_";
 /// Secrets of all API keys together.
-const SECRETS_CAPACITY: usize = 4_096;
+const SECRETS_CAPACITY: usize = 4096;
 /// Bytes of the session settings of all secrets together, as they came: 64 MiB.
-const SECRET_BYTES_CAPACITY: usize = 67_108_864;
+const SECRET_BYTES_CAPACITY: usize = 67108864;
 /// One API key may hold the first of so many equal parts of either.
 const SHARES: usize = 4;
 /// Random letters and digits of a secret: 190 bits.

@@ -9,6 +9,14 @@ const LATER_MIN_CHARS: usize = 24;
 /// A clause without punctuation is cut at a word at this length: about 12 s of speech.
 const MAX_CHARS: usize = 180;
 
+/// A whole text in clauses.
+pub fn clauses(text: &str) -> Vec<String> {
+    let mut chunker = ClauseChunker::default();
+    let mut clauses = chunker.push(text);
+    clauses.extend(chunker.finish());
+    clauses
+}
+
 /// Collects text and gives it out in clauses.
 #[derive(Debug, Default)]
 pub struct ClauseChunker {

@@ -1,6 +1,7 @@
 //! `SessionRouter`: opens sessions, knows which are open, and routes what names one, for its owner alone.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -23,6 +24,7 @@ use super::live::{LiveConfig, LiveSettings};
 use super::metered;
 use super::quota::{QuotaError, QuotaLimits, SessionQuotaManager};
 use super::settings::SessionSettings;
+use crate::engine::vad::VadDetector;
 use crate::pool::HolderId;
 use crate::telemetry::metrics as names;
 
@@ -265,6 +267,25 @@ impl SessionRouter {
         if let Some(task) = entry.task {
             task.abort();
         }
+    }
+
+    /// Who asks without a session, towards the pools: a user is one, however many requests it makes; who has no
+    /// name is another each time.
+    pub fn outside_holder(&self, owner: &Owner) -> HolderId {
+        const OUTSIDE: u64 = 1 << 63;
+        let number = if owner.is_anonymous() {
+            self.next_holder.fetch_add(1, Ordering::Relaxed)
+        } else {
+            let mut hasher = DefaultHasher::new();
+            owner.hash(&mut hasher);
+            hasher.finish()
+        };
+        HolderId(OUTSIDE | number)
+    }
+
+    /// A voice detector for audio without a session.
+    pub fn detector(&self) -> Box<dyn VadDetector> {
+        self.factory.vad.detector()
     }
 
     /// How many sessions are open.

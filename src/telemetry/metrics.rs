@@ -61,7 +61,7 @@ pub const PRESSURE: &str = "antiphon_pressure";
 pub const DEGRADATION_STEP: &str = "antiphon_degradation_step";
 /// Error events sent to clients, by `code`.
 pub const PROTOCOL_ERRORS_TOTAL: &str = "antiphon_protocol_errors_total";
-/// Session tasks that panicked. Each one is a bug: the log line beside it names the place.
+/// Tasks of sessions and requests that panicked. Each one is a bug: the log line beside it names the place.
 pub const PANICS_TOTAL: &str = "antiphon_panics_total";
 /// Seconds of audio by `direction`: `in` from clients, `out` to them. Recorded with [`count_audio`].
 pub const AUDIO_SECONDS_TOTAL: &str = "antiphon_audio_seconds_total";
@@ -171,7 +171,7 @@ pub const ALL: &[Metric] = &[
         "What is done without: 1 frequent partials, 2 speech ahead, 3 partials, 4 long answers, 5 new sessions",
     ),
     counter(PROTOCOL_ERRORS_TOTAL, "code", "Error events sent to clients"),
-    counter(PANICS_TOTAL, "", "Session tasks that panicked; each one is a bug"),
+    counter(PANICS_TOTAL, "", "Tasks of sessions and requests that panicked; each one is a bug"),
     Metric {
         unit: Unit::Seconds,
         ..gauge(AUDIO_SECONDS_TOTAL, "direction", "Audio received and sent; only grows")

@@ -121,6 +121,10 @@ impl TtsEngine for EspeakTts {
     fn voices(&self) -> Vec<String> {
         self.voices.names()
     }
+
+    fn languages(&self) -> Vec<String> {
+        self.voices.language_codes()
+    }
 }
 
 fn words_per_minute(speed: f32) -> u32 {

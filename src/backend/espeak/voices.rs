@@ -50,6 +50,13 @@ impl Voices {
         openai.chain(self.languages.iter().cloned()).collect()
     }
 
+    /// The languages without their regions: `en` for `en-us` and `en-gb`.
+    pub(super) fn language_codes(&self) -> Vec<String> {
+        let code = |language: &String| language.split('-').next().unwrap_or(language).to_owned();
+        let codes: BTreeSet<String> = self.languages.iter().map(code).collect();
+        codes.into_iter().collect()
+    }
+
     /// What to tell espeak-ng for the voice `name`. Only what it listed itself is passed on.
     pub(super) fn resolve(&self, name: &str) -> String {
         let (language, variant) = name.split_once('+').map_or((name, None), |(l, v)| (l, Some(v)));
@@ -116,5 +123,8 @@ mod tests {
         assert_eq!(voices.names().first().map(String::as_str), Some("alloy"));
         assert!(voices.names().contains(&"de".to_owned()));
         assert!(!voices.speaks("es"));
+        assert_eq!(voices.language_codes(), ["de", "en"]);
+        let names = OPENAI_VOICES.map(|(name, _)| name);
+        assert_eq!(names, crate::engine::tts::OPENAI_VOICES, "each has a voice here");
     }
 }

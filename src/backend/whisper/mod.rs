@@ -72,6 +72,7 @@ impl Default for WhisperConfig {
 #[derive(Debug)]
 pub struct WhisperEngine {
     name: String,
+    languages: Vec<String>,
     worker: Worker<Job>,
 }
 
@@ -86,7 +87,8 @@ impl WhisperEngine {
         check_language(config, context.is_multilingual())?;
         let bodies = (0..config.slots).map(|_| body(config, &context, file));
         let bodies = bodies.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { name: config.name.clone(), worker: Worker::start(&config.name, bodies)? })
+        let languages = languages(config, &context, file);
+        Ok(Self { name: config.name.clone(), languages, worker: Worker::start(&config.name, bodies)? })
     }
 }
 
@@ -103,6 +105,20 @@ impl SttEngine for WhisperEngine {
                 () = raised(&cancel) => Err(EngineError::Cancelled),
             }
         })
+    }
+
+    fn languages(&self) -> Vec<String> {
+        self.languages.clone()
+    }
+}
+
+/// What the model understands, as far as its file tells: one whose vocabulary was cut down was trained for what
+/// it is configured for.
+fn languages(config: &WhisperConfig, context: &WhisperContext, file: ModelFile) -> Vec<String> {
+    match (context.is_multilingual(), file.has_complete_vocabulary) {
+        (true, true) => transcriber::all_languages(),
+        (true, false) => config.language.iter().cloned().collect(),
+        (false, _) => vec!["en".to_owned()],
     }
 }
 

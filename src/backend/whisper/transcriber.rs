@@ -41,6 +41,12 @@ pub(super) fn language_id(language: &str) -> Option<i32> {
     if is_code { whisper_rs::get_lang_id(language) } else { None }
 }
 
+/// Codes of all languages that Whisper was trained for.
+pub(super) fn all_languages() -> Vec<String> {
+    let code = |id| whisper_rs::get_lang_str(id).map(str::to_owned);
+    (0..=whisper_rs::get_lang_max_id()).filter_map(code).collect()
+}
+
 /// Runs the model over silence, so that the first caller does not wait for memory to be touched.
 pub(super) fn warm_up(state: &mut WhisperState) -> Result<(), WhisperError> {
     let mut params = parameters();

@@ -96,6 +96,17 @@ pub(super) const KEYS: &[Key] = &[
         Text("64 hexadecimal digits", check::sha256),
     ),
     key("server.auth.keys[*].role", "What its holder may do (default user)", OneOf(&["user", "admin"])),
+    key(
+        "server.uploads.max_bytes",
+        "Largest file for POST /v1/audio/transcriptions; one more byte is answered 413",
+        Between(65_536.0, 1_024.0 * MIB),
+    ),
+    key("server.uploads.max_audio_s", "Longest audio of such a file", Between(1.0, DAY_S)),
+    key(
+        "server.uploads.max_at_once",
+        "Such files at once, over all users; one more is answered 503",
+        Between(1.0, 10_000.0),
+    ),
     now(
         "session.limits.max_input_audio_ms",
         "Audio that a client may send without committing it",

@@ -78,9 +78,8 @@ impl RequestLog {
     }
 
     /// Follows a request that belongs to no session.
-    pub fn track_speech(&self, owner: &Owner) -> RequestTracker {
-        let (id, kind) = (RequestId::random(), RequestKind::Speech);
-        self.track(RequestSpec { id, kind, owner: owner.clone() }, None)
+    pub fn track_outside(&self, owner: &Owner, kind: RequestKind) -> RequestTracker {
+        self.track(RequestSpec { id: RequestId::random(), kind, owner: owner.clone() }, None)
     }
 
     /// Requests of owners that `may_see` takes, newest first.
@@ -322,7 +321,7 @@ mod tests {
     async fn the_average_is_of_those_that_succeeded() {
         let log = log(8, 8);
         for seconds in [1, 3] {
-            let speech = log.track_speech(&Owner::anonymous());
+            let speech = log.track_outside(&Owner::anonymous(), RequestKind::Speech);
             speech.queued();
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             speech.called("voice");
@@ -330,7 +329,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(10)).await; // it is played
             speech.finish(&Outcome::Completed);
         }
-        drop(log.track_speech(&Owner::anonymous()));
+        drop(log.track_outside(&Owner::anonymous(), RequestKind::Speech));
         let totals = log.totals();
         assert_eq!((totals.average_ms, totals.success_rate), (Some(2_000.0), Some(1.0)));
     }

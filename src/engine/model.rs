@@ -1,0 +1,28 @@
+//! What an engine tells of its model, for those who ask which there are.
+
+use serde::Serialize;
+
+/// What a model does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelKind {
+    /// Makes text of speech.
+    SpeechToText,
+    /// Continues a conversation.
+    LanguageModel,
+    /// Speaks text.
+    TextToSpeech,
+}
+
+/// One model of the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ModelInfo {
+    /// Its name, as the operator configured it.
+    pub name: String,
+    /// What it does.
+    pub kind: ModelKind,
+    /// ISO 639-1 codes of the languages it works in; empty where that is not known.
+    pub languages: Vec<String>,
+    /// The voices that can be asked for, the default first; empty where it does not speak.
+    pub voices: Vec<String>,
+}

@@ -1,0 +1,213 @@
+//! The form of `POST /v1/audio/transcriptions`: its fields read and judged.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::Multipart;
+use axum::extract::multipart::{Field, MultipartError};
+use axum::http::StatusCode;
+use tokio::time::timeout;
+
+use super::error::AudioError;
+use super::formats::{FORMATS, TextFormat};
+
+/// How long a client may take to send its file.
+const SENDING: Duration = Duration::from_secs(300);
+/// OpenAI's formats that are not made, and why.
+const DIARIZED: &str = "diarized_json";
+
+/// What is asked.
+#[derive(Debug)]
+pub(super) struct Form {
+    pub(super) file: Bytes,
+    pub(super) model: Option<String>,
+    pub(super) language: Option<String>,
+    pub(super) prompt: Option<String>,
+    pub(super) format: TextFormat,
+    pub(super) stream: bool,
+}
+
+#[derive(Default)]
+struct Fields {
+    file: Option<Bytes>,
+    model: Option<String>,
+    language: Option<String>,
+    prompt: Option<String>,
+    format: Option<TextFormat>,
+    stream: bool,
+}
+
+impl Form {
+    /// Reads the form. `max_bytes` is the limit of its file.
+    pub(super) async fn read(mut multipart: Multipart, max_bytes: usize) -> Result<Self, AudioError> {
+        let read = async {
+            let mut fields = Fields::default();
+            while let Some(field) = multipart.next_field().await.map_err(|error| broken(&error, max_bytes))? {
+                fields.take(field, max_bytes).await?;
+            }
+            fields.judge(max_bytes)
+        };
+        timeout(SENDING, read).await.unwrap_or(Err(AudioError::Invalid {
+            status: StatusCode::REQUEST_TIMEOUT,
+            code: "request_timeout",
+            message: format!("The form did not come whole within {} s.", SENDING.as_secs()),
+            param: None,
+        }))
+    }
+}
+
+impl Fields {
+    async fn take(&mut self, field: Field<'_>, max_bytes: usize) -> Result<(), AudioError> {
+        let name = field.name().unwrap_or_default().to_owned();
+        if name == "file" {
+            self.file = Some(field.bytes().await.map_err(|error| broken(&error, max_bytes))?);
+            return Ok(());
+        }
+        let text = field.text().await.map_err(|error| broken(&error, max_bytes))?;
+        let given = Some(text.clone()).filter(|text| !text.trim().is_empty());
+        match name.as_str() {
+            "model" => self.model = given,
+            "language" => self.language = given,
+            "prompt" => self.prompt = given,
+            "response_format" => self.format = Some(format(&text)?),
+            "temperature" => temperature(&text)?,
+            "stream" => self.stream = flag(&text)?,
+            "timestamp_granularities" | "timestamp_granularities[]" => granularity(&text)?,
+            "include" | "include[]" => {
+                let message = format!("'include' is '{text}'; the engine tells nothing more. Leave it out.");
+                return Err(AudioError::field("include", message));
+            }
+            // What this server does not know, as elsewhere.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn judge(self, max_bytes: usize) -> Result<Form, AudioError> {
+        let Some(file) = self.file else {
+            return Err(AudioError::field(
+                "file",
+                "'file' is missing; send the audio as a part of this name.",
+            ));
+        };
+        if file.is_empty() {
+            return Err(AudioError::field("file", "'file' is empty."));
+        }
+        if file.len() > max_bytes {
+            return Err(too_large(max_bytes));
+        }
+        let format = self.format.unwrap_or(TextFormat::Json);
+        if self.stream && !matches!(format, TextFormat::Json | TextFormat::Text) {
+            let message =
+                "With 'stream', 'response_format' is 'json' or 'text'; subtitles and segments come whole.";
+            return Err(AudioError::field("response_format", message));
+        }
+        let Self { model, language, prompt, stream, .. } = self;
+        Ok(Form { file, model, language, prompt, format, stream })
+    }
+}
+
+fn format(text: &str) -> Result<TextFormat, AudioError> {
+    if let Some((_, format)) = FORMATS.iter().find(|(name, _)| *name == text) {
+        return Ok(*format);
+    }
+    let names: Vec<&str> = FORMATS.iter().map(|(name, _)| *name).collect();
+    let why = if text == DIARIZED { "the engine does not tell speakers apart" } else { "it is unknown" };
+    let message = format!("'response_format' is '{text}': {why}. Use one of: {}.", names.join(", "));
+    Err(AudioError::field("response_format", message))
+}
+
+/// It has no effect: the engine takes the likeliest words.
+fn temperature(text: &str) -> Result<(), AudioError> {
+    match text.trim().parse::<f64>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(()),
+        _ => Err(AudioError::field(
+            "temperature",
+            format!("'temperature' is '{text}', it must be from 0 to 1."),
+        )),
+    }
+}
+
+fn flag(text: &str) -> Result<bool, AudioError> {
+    match text.trim() {
+        "true" | "True" | "1" => Ok(true),
+        "false" | "False" | "0" | "" => Ok(false),
+        _ => Err(AudioError::field("stream", format!("'stream' is '{text}', it must be true or false."))),
+    }
+}
+
+fn granularity(text: &str) -> Result<(), AudioError> {
+    if text == "segment" {
+        return Ok(());
+    }
+    let message = format!(
+        "'timestamp_granularities' holds '{text}'; the engine knows no times of words. 'segment' is possible: \
+         what is said between two pauses."
+    );
+    Err(AudioError::field("timestamp_granularities", message))
+}
+
+fn broken(error: &MultipartError, max_bytes: usize) -> AudioError {
+    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return too_large(max_bytes);
+    }
+    let (status, code) = (StatusCode::BAD_REQUEST, "invalid_request");
+    let message = format!("The form cannot be read: {}.", error.body_text());
+    AudioError::Invalid { status, code, message, param: None }
+}
+
+fn too_large(max_bytes: usize) -> AudioError {
+    let message = format!(
+        "The file is larger than {max_bytes} bytes (server.uploads.max_bytes). Send it in parts, or compressed: \
+         mp3, ogg or m4a."
+    );
+    let (status, code) = (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large");
+    AudioError::Invalid { status, code, message, param: Some("file") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(error: &AudioError) -> (Option<&'static str>, String) {
+        let AudioError::Invalid { param, message, .. } = error else { panic!("not about a field: {error}") };
+        (*param, message.clone())
+    }
+
+    #[test]
+    fn what_is_not_possible_names_what_is() {
+        for (result, param, part) in [
+            (format("diarized_json").map(drop), "response_format", "json, text, verbose_json, srt, vtt"),
+            (format("yaml").map(drop), "response_format", "unknown"),
+            (granularity("word"), "timestamp_granularities", "'segment' is possible"),
+            (temperature("7"), "temperature", "from 0 to 1"),
+            (temperature("warm"), "temperature", "'warm'"),
+            (flag("maybe").map(drop), "stream", "true or false"),
+        ] {
+            let (found, message) = message(&result.expect_err("not possible"));
+            assert_eq!(found, Some(param));
+            assert!(message.contains(part), "{message}");
+        }
+        assert_eq!(format("srt"), Ok(TextFormat::Srt));
+        assert_eq!(
+            (flag("True"), flag("false"), temperature("0.2"), granularity("segment")),
+            (Ok(true), Ok(false), Ok(()), Ok(()))
+        );
+    }
+
+    #[test]
+    fn fields_are_judged_together() {
+        let file = || Some(Bytes::from_static(b"12345"));
+        let judge = |fields: Fields, max| fields.judge(max).map_err(|error| message(&error).0);
+        assert_eq!(judge(Fields::default(), 9).err(), Some(Some("file")));
+        assert_eq!(
+            judge(Fields { file: Some(Bytes::new()), ..Fields::default() }, 9).err(),
+            Some(Some("file"))
+        );
+        assert_eq!(judge(Fields { file: file(), ..Fields::default() }, 4).err(), Some(Some("file")));
+        let streamed =
+            |format| Fields { file: file(), format: Some(format), stream: true, ..Fields::default() };
+        assert_eq!(judge(streamed(TextFormat::Srt), 9).err(), Some(Some("response_format")));
+        assert!(judge(streamed(TextFormat::Text), 9).is_ok_and(|form| form.stream));
+    }
+}

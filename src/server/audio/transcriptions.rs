@@ -1,0 +1,138 @@
+//! `POST /v1/audio/transcriptions`: the text of an audio file, whole or as it is heard.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::multipart::MultipartRejection;
+use axum::extract::{Multipart, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::{Stream, StreamExt};
+use serde_json::{Value, json};
+
+use super::error::AudioError;
+use super::form::Form;
+use super::formats::Transcription;
+use super::hearing::{Heard, Listener, Recording};
+use super::job::{self, Outside};
+use crate::engine::model::ModelKind;
+use crate::server::access::{api_error, caller};
+use crate::server::models;
+use crate::server::router::ServerState;
+use crate::session::lifecycle::{RequestKind, Stage};
+
+/// How long it may take as a whole: what stock clients wait at most.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// Transcribes a file.
+pub(super) async fn transcribe(
+    State(state): State<ServerState>,
+    headers: HeaderMap,
+    form: Result<Multipart, MultipartRejection>,
+) -> Response {
+    if let Err(refusal) = caller(&headers, &state.config) {
+        return *refusal;
+    }
+    let form = match form {
+        Ok(form) => form,
+        Err(error) => {
+            let message =
+                format!("{} Send a form: multipart/form-data with a part 'file'.", error.body_text());
+            return api_error(StatusCode::BAD_REQUEST, "invalid_request", &message);
+        }
+    };
+    // Before the file is read, so that files that are on their way count.
+    let outside = match Outside::begin(&state, &headers, RequestKind::Transcription) {
+        Ok(outside) => outside,
+        Err(refusal) => return *refusal,
+    };
+    let uploads = state.config.uploads;
+    let Ok(place) = Arc::clone(&state.uploads).try_acquire_owned() else {
+        let most = uploads.max_at_once;
+        let message =
+            format!("{most} files are being transcribed, the most at once (server.uploads.max_at_once).");
+        return refused(&outside, &AudioError::Busy(message));
+    };
+    let form = match Form::read(form, uploads.max_bytes).await {
+        Ok(form) => form,
+        Err(error) => return refused(&outside, &error),
+    };
+    if let Err(refusal) = models::check(&state.models, form.model.as_deref(), ModelKind::SpeechToText) {
+        return *refusal;
+    }
+    let (format, stream, language) = (form.format, form.stream, form.language.clone());
+    let results = start(&state, outside, form, place);
+    match job::begun(results).await {
+        Err(error) => error.response(),
+        Ok(heard) if stream => events(heard).into_response(),
+        Ok(heard) => match collect(heard).await {
+            Ok(transcription) => transcription.response(format, language.as_deref()),
+            Err(error) => error.response(),
+        },
+    }
+}
+
+fn refused(outside: &Outside, error: &AudioError) -> Response {
+    outside.tracker.finish(&error.outcome());
+    error.response()
+}
+
+fn start(
+    state: &ServerState,
+    outside: Outside,
+    form: Form,
+    place: impl Send + 'static,
+) -> tokio::sync::mpsc::Receiver<Result<Heard, AudioError>> {
+    let max_audio_s = state.config.uploads.max_audio_s;
+    let Form { file, language, prompt, .. } = form;
+    let recording = Recording { file, language, prompt, max_audio_s };
+    let (pools, runtime, detector) = (state.pools.clone(), state.runtime.clone(), state.sessions.detector());
+    let (holder, tracker) = (outside.holder, outside.tracker.stage(Stage::Stt));
+    outside.start("transcription", DEADLINE, |results| {
+        let listener = Listener { pools, runtime, holder, tracker, detector, results };
+        async move {
+            let _place = place; // until it is over
+            listener.hear(recording).await
+        }
+    })
+}
+
+async fn collect(heard: impl Stream<Item = Result<Heard, AudioError>>) -> Result<Transcription, AudioError> {
+    let mut transcription = Transcription::default();
+    let mut heard = std::pin::pin!(heard);
+    while let Some(next) = heard.next().await {
+        match next? {
+            Heard::Segment(segment) => transcription.segments.push(segment),
+            Heard::End(seconds) => transcription.seconds = seconds,
+        }
+    }
+    Ok(transcription)
+}
+
+/// `transcript.text.delta` for what is said between two pauses, and at last `transcript.text.done`.
+fn events(
+    heard: impl Stream<Item = Result<Heard, AudioError>> + Send + 'static,
+) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
+    let events = heard.scan(Transcription::default(), |transcription, heard| {
+        std::future::ready(Some(event(transcription, heard)))
+    });
+    Sse::new(events.map(|event| Event::default().json_data(event))).keep_alive(KeepAlive::default())
+}
+
+fn event(transcription: &mut Transcription, heard: Result<Heard, AudioError>) -> Value {
+    match heard {
+        Ok(Heard::Segment(segment)) => {
+            let space = if transcription.segments.is_empty() { "" } else { " " };
+            let delta = format!("{space}{}", segment.text);
+            transcription.segments.push(segment);
+            json!({"type": "transcript.text.delta", "delta": delta})
+        }
+        Ok(Heard::End(seconds)) => {
+            transcription.seconds = seconds;
+            let (text, usage) = (transcription.text(), transcription.usage());
+            json!({"type": "transcript.text.done", "text": text, "usage": usage})
+        }
+        Err(error) => error.event(),
+    }
+}
