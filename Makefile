@@ -10,7 +10,7 @@ run: ## set up, build and start the server; it prints its address
 	@scripts/build --bin antiphon
 	@exec $${CARGO_TARGET_DIR:-target}/release/antiphon serve $(ARGS)
 
-test: ## set up and run every test: Rust, the official Python SDK, a real browser
+test: ## set up and run every test: Rust, the official clients, a real browser
 	@scripts/setup --test
 	@scripts/test
 

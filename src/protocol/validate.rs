@@ -215,7 +215,8 @@ impl Validate for MessageItem {
         let (role, allowed): (_, &[&str]) = match self.role {
             Role::System => ("system", &["input_text"]),
             Role::User => ("user", &["input_text", "input_audio", "input_image"]),
-            Role::Assistant => ("assistant", &["output_text", "output_audio"]),
+            // Pipecat puts the assistant's words into the conversation as `input_text`.
+            Role::Assistant => ("assistant", &["output_text", "output_audio", "input_text"]),
         };
         for (index, part) in self.content.iter().enumerate() {
             let param = format!("{path}.content[{index}]");

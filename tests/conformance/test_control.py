@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import frames as rules
 import pytest
@@ -93,6 +94,21 @@ async def test_truncate_retrieve_delete(connect):
         assert (error["code"], error["event_id"]) == ("item_retrieve_invalid_item_id", "gone")
 
 
+async def test_truncate_at_the_end_of_what_was_received(connect):
+    """The clients round the length of the audio up or down; an error would end Pipecat's session."""
+    async with connect() as talk:
+        for sentence in ("Hello.", "My name is Clara.", "What is my name?"):
+            await talk.write(sentence)
+            item = (await talk.answer())["output"][0]
+            samples = len(talk.audio(item["id"])) // 2
+            for end in (math.floor(samples * 1000 / speech.RATE), math.ceil(samples * 1000 / speech.RATE)):
+                await talk.connection.conversation.item.truncate(item_id=item["id"], content_index=0, audio_end_ms=end)
+                await talk.until("conversation.item.truncated")
+        await talk.connection.conversation.item.retrieve(item_id=item["id"])
+        kept = (await talk.until("conversation.item.retrieved"))["item"]
+        assert kept["content"] == item["content"], "cut though all was heard"
+
+
 async def test_truncate_beyond_the_audio_is_refused(connect):
     async with connect() as talk:
         await talk.write("Hello.")
@@ -129,6 +145,30 @@ async def test_items_go_where_they_are_put(connect):
         assert (await talk.until("conversation.item.done"))["previous_item_id"] == "item_b"
         await create(item=message("item_d"), previous_item_id="nowhere", event_id="lost")
         assert (await talk.until("error"))["error"]["event_id"] == "lost"
+
+
+WORDS = "Nice to meet you, Clara."
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "output_text", "text": WORDS},
+        {"type": "input_text", "text": WORDS},  # Pipecat
+        {"type": "output_audio", "transcript": WORDS},  # agents-js, putting its history back
+        {"type": "output_audio", "transcript": WORDS, "audio": None},
+    ],
+    ids=["text", "input_text", "transcript", "no_audio"],
+)
+async def test_what_the_assistant_said_is_put_back(connect, part):
+    async with connect() as talk:
+        await talk.text_only()
+        await talk.write("My name is Clara.")
+        create = talk.connection.conversation.item.create
+        await create(item={"type": "message", "role": "assistant", "status": "completed", "content": [part]})
+        (kept,) = (await talk.until("conversation.item.done"))["item"]["content"]
+        assert (kept.get("text") or kept.get("transcript"), kept["type"] == "output_audio") == (WORDS, "transcript" in part)
+        assert "clara" in (await talk.ask("What is my name?")).lower()
 
 
 async def test_clear_forgets_the_audio(connect):

@@ -52,7 +52,7 @@ fn content(part: ContentPart, role: protocol::Role, path: &str) -> Result<Conten
         (protocol::Role::System | protocol::Role::User, ContentPart::InputText(part)) => {
             Ok(Content::InputText(part.text))
         }
-        // Older clients seed assistant text under this name.
+        // Some clients, Pipecat among them, put what the assistant said back under this name.
         (protocol::Role::Assistant, ContentPart::OutputText(part) | ContentPart::InputText(part)) => {
             Ok(Content::OutputText(part.text))
         }
@@ -66,9 +66,14 @@ fn content(part: ContentPart, role: protocol::Role, path: &str) -> Result<Conten
         (protocol::Role::User, ContentPart::InputImage(_)) => reject(format!(
             "Invalid '{path}.type': 'input_image'. The language model of this server reads text only."
         )),
-        (protocol::Role::Assistant, ContentPart::OutputAudio(_)) => reject(format!(
-            "Invalid '{path}.type': 'output_audio'. Assistant audio cannot be added; use 'output_text'."
-        )),
+        (protocol::Role::Assistant, ContentPart::OutputAudio(part)) => match part.transcript {
+            // How agents-js puts back an item of its history.
+            Some(transcript) => Ok(Content::OutputAudio(transcript)),
+            None => reject(format!(
+                "Invalid '{path}': assistant audio cannot be added, only its words. Send its transcript, or \
+                 'output_text'."
+            )),
+        },
         (role, part) => reject(format!(
             "Invalid '{path}.type': '{}' does not belong in a message of role '{}'.",
             part.type_name(),

@@ -200,7 +200,8 @@ impl ActiveResponse {
         let duration =
             Duration::from_secs(1) * u32::try_from(samples.len()).unwrap_or(u32::MAX) / format.sample_rate();
         self.playback.push(duration, scene.now);
-        let sent = millis(self.playback.sent());
+        // Rounded up: a client that truncates at the end of what it received may round either way.
+        let sent = millis(self.playback.sent() + Duration::from_nanos(999_999));
         let Some(message) = &mut self.message else { return };
         message.timeline.set_audio_ms(sent);
         let event = ResponseEvent::AudioDelta(message.place.clone(), format.encode(samples));
