@@ -35,7 +35,7 @@ use crate::server::tls::TlsError;
 use crate::server::{ServerState, router};
 use crate::session::admission::AdmissionLimits;
 use crate::session::health::SessionHealth;
-use crate::session::settings::{EchoSettings, Modality, SessionSettings, TurnDetection};
+use crate::session::settings::{EchoSettings, Modality, Purpose, SessionSettings, TurnDetection};
 use crate::session::{AdmissionGate, LiveConfig, LiveSettings};
 use crate::session::{SessionComponentFactory, SessionConfig, SessionRouter};
 use crate::telemetry::{LogFilter, Metrics, TelemetryError};
@@ -283,6 +283,7 @@ async fn load(config: &Config, scheduler: &Scheduler) -> Result<EngineSet, Start
 
 fn session_defaults(config: &SessionConfig) -> SessionSettings {
     SessionSettings {
+        purpose: Purpose::Conversation,
         model: MODEL_NAME.to_owned(),
         instructions: config.defaults.instructions.clone(),
         modality: Modality::Audio,
@@ -290,6 +291,7 @@ fn session_defaults(config: &SessionConfig) -> SessionSettings {
         output_format: AudioFormat::Pcm16,
         transcription: None,
         logprobs: false,
+        translate_to: Arc::from([]),
         turn_detection: Some(TurnDetection::default()),
         voice: config.defaults.voice.clone(),
         speed: 1.0,

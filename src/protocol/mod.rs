@@ -12,6 +12,7 @@
 //! - [`item`], [`response`], [`usage`]: conversation items, responses, what they used
 //! - [`error`], [`validate`]: what can be wrong with an event, and its limits
 //! - [`ids`]: new ids
+//! - `session_rules`: what belongs to which type of session
 //! - `decode`, `beta`: how events are read without losing the path of a mistake, and the beta protocol's names
 
 pub mod audio_config;
@@ -27,6 +28,7 @@ pub mod options;
 pub mod response;
 pub mod server_event;
 pub mod session;
+mod session_rules;
 #[cfg(test)]
 mod tests;
 pub mod tool;
@@ -67,8 +69,8 @@ pub use server_event::{
 };
 pub use session::{
     INCLUDE_LOGPROBS, Modality, RealtimeSession, RealtimeSessionObject, Session, SessionAudio,
-    SessionExtension, SessionType, SessionUpdate, TranscriptionAudio, TranscriptionSession,
-    TranscriptionSessionObject,
+    SessionExtension, SessionExtensionUpdate, SessionType, SessionUpdate, TranscriptionAudio,
+    TranscriptionSession, TranscriptionSessionObject,
 };
 pub use tool::{FunctionTool, McpTool, NamedTool, Tool, ToolChoice, ToolChoiceMode};
 pub use turn_detection::{

@@ -80,6 +80,17 @@ pub struct SessionUpdate {
     /// Extra fields the client wants to see; `Some(None)` for none.
     #[serde(default, deserialize_with = "double_option", skip_serializing_if = "Option::is_none")]
     pub include: Option<Option<Vec<String>>>,
+    /// Our additions.
+    #[serde(default, deserialize_with = "optional_object", skip_serializing_if = "Option::is_none")]
+    pub antiphon: Option<SessionExtensionUpdate>,
+}
+
+/// A change of what this server adds to a session.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct SessionExtensionUpdate {
+    /// Languages to translate what is said into, ISO 639-1; an empty list for none. Transcription sessions alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub translate_to: Option<Vec<String>>,
 }
 
 impl SessionUpdate {
@@ -100,6 +111,7 @@ impl SessionUpdate {
             prompt: None,
             tracing: None,
             include: None,
+            antiphon: None,
         }
     }
 }
@@ -160,6 +172,9 @@ impl Session {
                     audio.apply_input(&mut session.audio.input, vad);
                 }
                 set(&mut session.include, update.include.as_ref());
+                if let Some(targets) = update.antiphon.as_ref().and_then(|ours| ours.translate_to.clone()) {
+                    session.antiphon.get_or_insert_default().translate_to = Some(targets);
+                }
             }
         }
     }
@@ -267,6 +282,9 @@ pub struct SessionExtension {
     /// Opens the session again after a lost connection, with `?resume=`. A secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resume_token: Option<String>,
+    /// Languages that what is said is translated into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub translate_to: Option<Vec<String>>,
 }
 
 literal! {

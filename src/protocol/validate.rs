@@ -11,7 +11,7 @@ use super::error::{ErrorCode, ProtocolError};
 use super::item::{ContentPart, InputItem, Item, MessageItem, Role};
 use super::options::{MaxTokens, Truncation};
 use super::response::{Metadata, ResponseCreateParams};
-use super::session::{Modality, SessionType, SessionUpdate};
+use super::session::{Modality, SessionUpdate};
 use super::tool::Tool;
 use super::turn_detection::{ServerVadUpdate, TurnDetectionUpdate};
 
@@ -71,18 +71,7 @@ impl Validate for SessionUpdate {
         self.tools.validate(&join(path, "tools"))?;
         self.max_output_tokens.validate(&join(path, "max_output_tokens"))?;
         self.truncation.validate(&join(path, "truncation"))?;
-        let input = self.audio.as_ref().and_then(|audio| audio.input.as_ref());
-        let detection = input.and_then(|input| input.turn_detection.as_ref());
-        match (self.kind, detection) {
-            (SessionType::Transcription, Some(Some(TurnDetectionUpdate::SemanticVad(_)))) => {
-                let param = join(path, "audio.input.turn_detection.type");
-                let message = format!(
-                    "Invalid '{param}': a transcription session has 'server_vad' or null, not 'semantic_vad'."
-                );
-                Err(ProtocolError::at(param, ErrorCode::INVALID_VALUE, message))
-            }
-            _ => Ok(()),
-        }
+        super::session_rules::check(self, path)
     }
 }
 

@@ -17,7 +17,9 @@ use super::access::{api_error, caller, protocol_error, unreadable};
 use super::convert;
 use super::router::ServerState;
 use super::secrets::{Grant, NoRoom};
-use crate::protocol::{ClientSecret, ErrorCode, ProtocolError, SessionUpdate, parse_client_secret_request};
+use crate::protocol::{
+    ClientSecret, ErrorCode, ProtocolError, SessionType, SessionUpdate, parse_client_secret_request,
+};
 use crate::session::Owner;
 use crate::session::event::SessionView;
 use crate::session::id::SessionId;
@@ -38,6 +40,9 @@ pub(super) fn settings(
     session: SessionUpdate,
 ) -> Result<SessionSettings, ProtocolError> {
     let mut settings = state.session_settings(model.or_else(|| session.model.clone()));
+    if session.kind == SessionType::Transcription {
+        settings = settings.for_transcription();
+    }
     let patch = convert::patch(session)?;
     // Nothing was said yet, so nothing of a patch can be refused.
     settings

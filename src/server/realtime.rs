@@ -14,7 +14,7 @@ use super::client_secrets;
 use super::router::ServerState;
 use super::socket::{self, Socket};
 use super::waiting::{self, WaitOptions};
-use crate::protocol::SessionUpdate;
+use crate::protocol::{ErrorCode, ProtocolError, SessionType, SessionUpdate};
 use crate::session::Owner;
 use crate::session::admission::{Entry, Refusal, Waiting};
 use crate::session::router::OpenError;
@@ -25,6 +25,8 @@ const SUBPROTOCOL: &str = "realtime";
 /// `?queue=events`: a client that has to wait is told its place in line. Others are not: stock clients know no
 /// such events.
 const QUEUE_EVENTS: &str = "events";
+/// `?intent=transcription`: a session that transcribes and does not answer.
+const TRANSCRIPTION: &str = "transcription";
 /// How long a client should stay away from a server that starts or stops.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -55,11 +57,7 @@ pub(super) async fn upgrade(
             return api_error(StatusCode::UPGRADE_REQUIRED, "websocket_required", &message);
         }
     };
-    let settings = match session {
-        None => Ok(state.session_settings(query.model)),
-        Some(session) => client_secrets::settings(&state, query.model, SessionUpdate::clone(&session)),
-    };
-    let settings = match settings {
+    let settings = match session_settings(&state, &query, session.as_deref()) {
         Ok(settings) => settings,
         Err(error) => return protocol_error(&error),
     };
@@ -83,6 +81,24 @@ pub(super) async fn upgrade(
             );
             unavailable(&message, after)
         }
+    }
+}
+
+/// What the session starts with: as configured, or as the client's secret says.
+fn session_settings(
+    state: &ServerState,
+    query: &RealtimeQuery,
+    secret: Option<&SessionUpdate>,
+) -> Result<SessionSettings, ProtocolError> {
+    let (model, transcribes) = (query.model.clone(), query.intent.is_some());
+    match secret {
+        None if transcribes => Ok(state.session_settings(model).for_transcription()),
+        None => Ok(state.session_settings(model)),
+        Some(session) if transcribes && session.kind != SessionType::Transcription => {
+            let message = "The client secret is for a session of type 'realtime': connect without 'intent'.";
+            Err(ProtocolError::at("intent", ErrorCode::INVALID_VALUE, message))
+        }
+        Some(session) => client_secrets::settings(state, model, session.clone()),
     }
 }
 
@@ -144,8 +160,12 @@ fn check(state: &ServerState, query: &RealtimeQuery, headers: &HeaderMap) -> Res
                        OpenAI-Beta header and use a current client.";
         return refuse(StatusCode::BAD_REQUEST, "beta_api_shape_disabled", message);
     }
-    if query.call_id.is_some() || query.intent.is_some() {
-        let message = "Neither 'call_id' nor 'intent' is served yet. Connect with ?model=NAME.";
+    if query.intent.as_deref().is_some_and(|intent| intent != TRANSCRIPTION) {
+        let message = "'intent' takes 'transcription' and nothing else; a conversation has none.";
+        return refuse(StatusCode::BAD_REQUEST, "unsupported_query", message);
+    }
+    if query.call_id.is_some() {
+        let message = "'call_id' is not served yet. Connect with ?model=NAME.";
         return refuse(StatusCode::BAD_REQUEST, "unsupported_query", message);
     }
     if query.queue.as_deref().is_some_and(|wish| wish != QUEUE_EVENTS) {

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::id::{ItemId, ResponseId};
 use super::quota::QuotaError;
+use super::settings::Purpose;
 use crate::audio::AudioError;
 use crate::engine::EngineError;
 use crate::pool::{CallError, LeaseError};
@@ -102,6 +103,22 @@ pub enum SessionError {
         /// The session's voice.
         voice: String,
     },
+    /// The purpose of a session cannot change.
+    #[error(
+        "A session's 'type' is fixed when it connects, and this one is '{}'. Connect {} for the other.",
+        match purpose { Purpose::Conversation => "realtime", Purpose::Transcription => "transcription" },
+        match purpose { Purpose::Conversation => "with ?intent=transcription", Purpose::Transcription => "with ?model=NAME and no intent" }
+    )]
+    PurposeFixed {
+        /// What it is for.
+        purpose: Purpose,
+    },
+    /// A session that transcribes was asked to answer.
+    #[error(
+        "This session is of type 'transcription' and makes no responses. Connect with ?model=NAME and no intent for \
+         a conversation."
+    )]
+    TranscribesOnly,
     /// A limit was reached.
     #[error(transparent)]
     Quota(#[from] QuotaError),

@@ -31,6 +31,7 @@ pub mod router;
 pub mod settings;
 mod size;
 pub mod speech_pipeline;
+pub mod translation;
 pub mod turn;
 
 pub use actor::COMMANDS_CAPACITY;

@@ -7,12 +7,25 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::error::SessionError;
+use super::translation::Language;
 use crate::audio::AudioFormat;
 use crate::engine::llm::{ToolChoice, ToolSpec, Truncation};
+
+/// What a session is for; fixed when it opens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// Talking with the model.
+    #[default]
+    Conversation,
+    /// Reading what is said, perhaps in other languages; nothing is answered.
+    Transcription,
+}
 
 /// The effective settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionSettings {
+    /// What the session is for.
+    pub purpose: Purpose,
     /// The name that the client connected with; echoed.
     pub model: String,
     /// The system message; empty for none.
@@ -27,6 +40,8 @@ pub struct SessionSettings {
     pub transcription: Option<Transcription>,
     /// Whether it wants to know how sure the engine is of each token.
     pub logprobs: bool,
+    /// Languages that what is said is translated into.
+    pub translate_to: Arc<[Language]>,
     /// When a turn ends; `None` leaves it to the client's `commit`.
     pub turn_detection: Option<TurnDetection>,
     /// Name of the voice.
@@ -253,6 +268,8 @@ pub struct EchoSettings {
 /// An update: `None` leaves a setting as it is. For settings that may be absent, `Some(None)` removes them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SettingsPatch {
+    /// The purpose that the client believes the session to have.
+    pub purpose: Option<Purpose>,
     /// See [`SessionSettings::instructions`].
     pub instructions: Option<String>,
     /// See [`SessionSettings::modality`].
@@ -265,6 +282,8 @@ pub struct SettingsPatch {
     pub transcription: Option<Option<Transcription>>,
     /// See [`SessionSettings::logprobs`].
     pub logprobs: Option<bool>,
+    /// See [`SessionSettings::translate_to`].
+    pub translate_to: Option<Arc<[Language]>>,
     /// See [`SessionSettings::turn_detection`].
     pub turn_detection: Option<Option<TurnDetectionPatch>>,
     /// See [`SessionSettings::voice`].
@@ -287,6 +306,9 @@ impl SessionSettings {
     /// Applies an update whole, or not at all. `voice_locked`: audio has been sent in the current voice, which
     /// by the protocol is then fixed.
     pub fn apply(&mut self, patch: SettingsPatch, voice_locked: bool) -> Result<(), SessionError> {
+        if patch.purpose.is_some_and(|purpose| purpose != self.purpose) {
+            return Err(SessionError::PurposeFixed { purpose: self.purpose });
+        }
         if let Some(voice) = &patch.voice
             && voice_locked
             && *voice != self.voice
@@ -299,6 +321,7 @@ impl SessionSettings {
         set(&mut self.output_format, patch.output_format);
         set(&mut self.transcription, patch.transcription);
         set(&mut self.logprobs, patch.logprobs);
+        set(&mut self.translate_to, patch.translate_to);
         if let Some(detection) = patch.turn_detection {
             let current = self.turn_detection.take();
             self.turn_detection = detection.map(|patch| patch.apply(current));
@@ -310,7 +333,24 @@ impl SessionSettings {
         set(&mut self.max_output_tokens, patch.max_output_tokens);
         set(&mut self.truncation, patch.truncation);
         self.echo.apply(patch.echo);
+        self.settle_purpose();
         Ok(())
+    }
+
+    /// The same for a session that transcribes.
+    #[must_use]
+    pub fn for_transcription(mut self) -> Self {
+        self.purpose = Purpose::Transcription;
+        self.transcription.get_or_insert_default();
+        self.settle_purpose();
+        self
+    }
+
+    /// Where nothing is answered, no turn starts or interrupts an answer.
+    fn settle_purpose(&mut self) {
+        if let (Purpose::Transcription, Some(detection)) = (self.purpose, &mut self.turn_detection) {
+            (detection.create_response, detection.interrupt_response) = (false, false);
+        }
     }
 }
 

@@ -19,7 +19,9 @@ use antiphon::session::conversation::{Content, Item, ItemBody, ItemStatus, Previ
 use antiphon::session::event::{ResponseEvent, ResponseView};
 use antiphon::session::id::ItemId;
 use antiphon::session::router::OpenSession;
-use antiphon::session::settings::{EchoSettings, Modality, SessionSettings, Transcription, TurnDetection};
+use antiphon::session::settings::{
+    EchoSettings, Modality, Purpose, SessionSettings, Transcription, TurnDetection,
+};
 use antiphon::session::{
     Action, AdmissionGate, FeaturesConfig, LiveConfig, LiveSettings, Owner, SessionCommand,
     SessionComponentFactory, SessionConfig, SessionEvent, SessionRouter,
@@ -130,6 +132,7 @@ fn pool<E: ?Sized>(name: &'static str, engine: Arc<E>, scheduler: &Scheduler) ->
 
 pub(crate) fn settings() -> SessionSettings {
     SessionSettings {
+        purpose: Purpose::Conversation,
         model: "test".to_owned(),
         instructions: String::new(),
         modality: Modality::Audio,
@@ -137,6 +140,7 @@ pub(crate) fn settings() -> SessionSettings {
         output_format: AudioFormat::Pcm16,
         transcription: Some(Transcription::default()),
         logprobs: false,
+        translate_to: Arc::from([]),
         turn_detection: Some(TurnDetection::default()),
         voice: "alloy".to_owned(),
         speed: 1.0,

@@ -58,6 +58,10 @@ fn classify(error: &SessionError) -> (ErrorType, ErrorCode, Option<&str>) {
         SessionError::VoiceLocked { .. } => {
             (Invalid, ErrorCode::other("cannot_update_voice"), Some("session.audio.output.voice"))
         }
+        SessionError::PurposeFixed { .. } => (Invalid, ErrorCode::INVALID_VALUE, Some("session.type")),
+        SessionError::TranscribesOnly => {
+            (Invalid, ErrorCode::other("unsupported_in_transcription_session"), None)
+        }
         SessionError::Quota(error) => (Limit, quota_code(error), None),
         SessionError::RequestCancelled => (Invalid, ErrorCode::other("request_cancelled"), None),
         SessionError::Ended(error) => {

@@ -12,25 +12,26 @@ use crate::engine::llm::{ToolChoice, ToolSpec, Truncation};
 use crate::protocol::{self, ErrorCode, ProtocolError};
 use crate::session::event::SessionView;
 use crate::session::settings::{
-    Eagerness, EchoSettings, Modality, PartialDelay, SessionSettings, SettingsPatch, Transcription,
+    Eagerness, EchoSettings, Modality, PartialDelay, Purpose, SessionSettings, SettingsPatch, Transcription,
     TurnDetection, TurnDetectionPatch, TurnMode, TurnModePatch,
 };
+use crate::session::translation::Language;
 
 /// What is told of the silence when the text decides (see `session.endpointing`): OpenAI's default.
 const ADAPTIVE_SILENCE_MS: u32 = 500;
 
 /// The change that a client asks for.
 pub(in crate::server) fn patch(update: protocol::SessionUpdate) -> Result<SettingsPatch, ProtocolError> {
-    if update.kind == protocol::SessionType::Transcription {
-        let message = "Sessions of type 'transcription' are not served yet; use 'realtime' with \
-                       audio.input.transcription and turn_detection.create_response false.";
-        return Err(ProtocolError::at("session.type", ErrorCode::INVALID_VALUE, message));
-    }
     let audio = update.audio.unwrap_or_default();
     let (input, output) = (audio.input.unwrap_or_default(), audio.output.unwrap_or_default());
     let format_at =
         |wire: Option<protocol::AudioFormat>, path| wire.map(|wire| format(wire, path)).transpose();
+    let targets = update.antiphon.and_then(|ours| ours.translate_to);
     Ok(SettingsPatch {
+        purpose: Some(match update.kind {
+            protocol::SessionType::Realtime => Purpose::Conversation,
+            protocol::SessionType::Transcription => Purpose::Transcription,
+        }),
         instructions: update.instructions,
         modality: update.output_modalities.map(|modalities| modality(&modalities)),
         input_format: format_at(input.format, "session.audio.input.format")?,
@@ -41,6 +42,8 @@ pub(in crate::server) fn patch(update: protocol::SessionUpdate) -> Result<Settin
             .include
             .as_ref()
             .map(|fields| fields.iter().flatten().any(|field| field == protocol::INCLUDE_LOGPROBS)),
+        translate_to: targets
+            .map(|codes| codes.iter().filter_map(|code| Language::from_code(code)).collect()),
         voice: output.voice.map(|voice| voice.as_str().to_owned()),
         #[expect(clippy::cast_possible_truncation, reason = "0.25 to 1.5, checked when read")]
         speed: output.speed.map(|speed| speed as f32),
@@ -61,6 +64,28 @@ pub(in crate::server) fn patch(update: protocol::SessionUpdate) -> Result<Settin
 
 /// The session as its client sees it.
 pub(in crate::server) fn session(view: SessionView) -> protocol::Session {
+    match view.settings.purpose {
+        Purpose::Conversation => conversation_session(view),
+        Purpose::Transcription => transcription_session(view),
+    }
+}
+
+fn transcription_session(view: SessionView) -> protocol::Session {
+    let SessionView { id, expires_at, settings } = view;
+    let targets: Vec<String> =
+        settings.translate_to.iter().map(|language| language.code().to_owned()).collect();
+    protocol::Session::Transcription(Box::new(protocol::TranscriptionSession {
+        object: protocol::TranscriptionSessionObject::It,
+        id: id.to_string(),
+        expires_at,
+        audio: protocol::TranscriptionAudio { input: session_audio(&settings).input },
+        include: from_json(settings.echo.include.as_ref()),
+        antiphon: (!targets.is_empty())
+            .then(|| protocol::SessionExtension { translate_to: Some(targets), ..Default::default() }),
+    }))
+}
+
+fn conversation_session(view: SessionView) -> protocol::Session {
     let SessionView { id, expires_at, settings } = view;
     let echo = &settings.echo;
     protocol::Session::Realtime(Box::new(protocol::RealtimeSession {
@@ -127,8 +152,11 @@ fn session_audio(settings: &SessionSettings) -> protocol::SessionAudio {
 fn transcription(wire: &protocol::Transcription) -> Transcription {
     let keywords = wire.keywords.as_ref().map(|keywords| keywords.join(", "));
     let prompt = [wire.prompt.clone(), keywords].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    // One language that may be spoken is the one that is; of several the engine chooses.
+    let only =
+        wire.languages.as_deref().and_then(|languages| languages.first().filter(|_| languages.len() == 1));
     Transcription {
-        language: wire.language.clone(),
+        language: wire.language.as_ref().or(only).cloned(),
         prompt: Some(prompt).filter(|prompt| !prompt.is_empty()),
         delay: wire.delay.map(partial_delay).unwrap_or_default(),
         echo: to_json(wire),

@@ -37,7 +37,7 @@ use super::live::{FeaturesConfig, LiveConfig, LiveSettings};
 use super::metered;
 use super::quota::{MemoryGuard, QuotaLimits, SessionQuota};
 use super::response::{Scene, Spoken};
-use super::settings::{SessionSettings, SettingsPatch, TurnDetection, TurnMode};
+use super::settings::{Purpose, SessionSettings, SettingsPatch, TurnDetection, TurnMode};
 use super::size;
 use super::speech_pipeline::Reply;
 use super::turn::{TurnKey, TurnMachine, TurnPolicy};
@@ -265,6 +265,9 @@ impl SessionActor {
     }
 
     fn on_action(&mut self, action: Action) -> Result<(), SessionError> {
+        if self.settings.purpose == Purpose::Transcription && matches!(action, Action::CreateResponse(_)) {
+            return Err(SessionError::TranscribesOnly);
+        }
         match action {
             Action::Update(patch) => self.update(*patch),
             Action::AppendAudio(bytes) => self.append_audio(&bytes),

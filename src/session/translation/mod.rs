@@ -1,0 +1,5 @@
+//! Translations.
+
+mod language;
+
+pub use language::Language;
