@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::access::{api_error, authenticate, over_quota};
 use super::router::ServerState;
 use crate::audio::wav::encode_wav;
-use crate::audio::{AudioFormat, Resampler};
+use crate::audio::{AudioFormat, Resampler, pcm};
 use crate::engine::tts::{TtsEvent, TtsRequest};
 use crate::pool::{HolderId, LeaseRequest, WorkClass};
 use crate::session::SessionError;
@@ -135,7 +135,7 @@ async fn synthesize(
 fn audio_response(format: SpeechFormat, samples: &[i16]) -> Response {
     match format {
         SpeechFormat::Pcm => {
-            let pcm = AudioFormat::Pcm16.encode(samples);
+            let pcm = pcm::to_le_bytes(samples);
             ([(header::CONTENT_TYPE, "audio/pcm")], Bytes::from(pcm)).into_response()
         }
         SpeechFormat::Wav => {
