@@ -7,7 +7,7 @@ use std::time::Duration;
 use antiphon::audio::AudioFormat;
 use tokio::time::Instant;
 
-use crate::wire::{Response, ServerEvent, decoded_len};
+use crate::wire::{Response, ServerEvent, decoded};
 
 /// One answer of the server, as far as it came.
 #[derive(Clone, Debug)]
@@ -236,7 +236,7 @@ impl Ear {
     }
 
     fn hear_audio(&mut self, response_id: &str, delta: &str, now: Instant) {
-        let length = self.format.duration(decoded_len(delta));
+        let length = self.format.duration(&decoded(delta));
         let played = !self.muted || self.answers.iter().any(|answer| answer.id == response_id);
         let Some(answer) = self.running("response.output_audio.delta", response_id) else { return };
         answer.arrived(now);

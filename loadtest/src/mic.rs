@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use antiphon::audio::AudioFormat;
+use antiphon::audio::{AudioFormat, Encoder};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -29,7 +29,9 @@ impl Room {
         let frame = (format.sample_rate() * frame_ms / 1_000) as usize;
         let mut rng = StdRng::seed_from_u64(0);
         let mut noise = || (0..frame).map(|_| rng.random_range(-NOISE..=NOISE)).collect::<Vec<i16>>();
-        let noise = (0..NOISE_FRAMES).map(|_| wire::append(&format.encode(&noise())).into()).collect();
+        let noise = (0..NOISE_FRAMES)
+            .map(|_| wire::append(&Encoder::new(format).encode(&noise()).concat()).into())
+            .collect();
         Self { format, frame, noise }
     }
 }
@@ -92,7 +94,7 @@ impl Microphone {
         if !self.is_speaking() {
             self.say(Arc::new([]));
         }
-        Frame { event: wire::append(&self.room.format.encode(&samples)).into(), part }
+        Frame { event: wire::append(&Encoder::new(self.room.format).encode(&samples).concat()).into(), part }
     }
 }
 

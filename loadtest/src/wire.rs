@@ -151,6 +151,7 @@ fn format_object(format: AudioFormat) -> Value {
         AudioFormat::Pcm16 => json!({"type": "audio/pcm", "rate": 24_000}),
         AudioFormat::Pcmu => json!({"type": "audio/pcmu"}),
         AudioFormat::Pcma => json!({"type": "audio/pcma"}),
+        AudioFormat::Opus => json!({"type": "audio/opus"}),
     }
 }
 
@@ -181,10 +182,9 @@ pub(crate) fn truncate(item_id: &str, heard_ms: u64) -> String {
     json!({"type": kind, "item_id": item_id, "content_index": 0, "audio_end_ms": heard_ms}).to_string()
 }
 
-/// How many bytes a base64 text holds, without decoding it.
-pub(crate) fn decoded_len(base64: &str) -> usize {
-    let padding = base64.bytes().rev().take_while(|byte| *byte == b'=').count();
-    (base64.len() / 4 * 3).saturating_sub(padding)
+/// The bytes of a base64 text; none where it is no base64.
+pub(crate) fn decoded(base64: &str) -> Vec<u8> {
+    STANDARD.decode(base64).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -239,7 +239,7 @@ mod tests {
             let event: Value = serde_json::from_str(&append(&audio)).unwrap();
             let text = event["audio"].as_str().unwrap();
             assert_eq!(STANDARD.decode(text).unwrap(), audio);
-            assert_eq!(decoded_len(text), length);
+            assert_eq!(decoded(text).len(), length);
         }
     }
 

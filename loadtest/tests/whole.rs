@@ -3,7 +3,7 @@
 
 use std::process::{Command, Output};
 
-use antiphon::audio::AudioFormat;
+use antiphon::audio::pcm;
 use antiphon::audio::wav::write_wav;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -75,7 +75,7 @@ impl Session {
     }
 
     async fn listen(&mut self, audio: &str) {
-        let samples = AudioFormat::Pcm16.decode(&STANDARD.decode(audio).unwrap()).unwrap();
+        let samples = pcm::from_le_bytes(&STANDARD.decode(audio).unwrap()).unwrap();
         let item = self.user_item();
         self.go_on(samples.len() / 24).await;
         if samples.iter().any(|sample| sample.unsigned_abs() > 1_000) {

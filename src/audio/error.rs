@@ -9,6 +9,17 @@ pub enum AudioError {
         /// How many bytes came.
         bytes: usize,
     },
+    /// An Opus packet has at least one byte.
+    #[error("no bytes where one Opus packet is due")]
+    EmptyPacket,
+    /// These bytes are no Opus packet, or several in one.
+    #[error(
+        "{bytes} bytes are not one Opus packet. Send each packet by itself, without Ogg or WebM around it"
+    )]
+    BadPacket {
+        /// How many bytes came.
+        bytes: usize,
+    },
     /// No resampler exists between these two rates.
     #[error("cannot resample from {from_hz} Hz to {to_hz} Hz")]
     SampleRate {

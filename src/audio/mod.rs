@@ -3,6 +3,7 @@
 //! Everything here is mono and free of I/O except [`wav::read_wav`] and [`wav::write_wav`]. Knows nothing of
 //! sessions, engines or the wire; the load tester uses it too. Start with [`AudioFormat`].
 
+pub mod codec;
 pub mod error;
 pub mod format;
 pub mod media;
@@ -11,6 +12,7 @@ pub mod resample;
 pub mod ring;
 pub mod wav;
 
+pub use codec::{Decoder, Encoder};
 pub use error::AudioError;
 pub use format::AudioFormat;
 pub use media::MediaReader;

@@ -1,4 +1,7 @@
-//! 16-bit samples to and from floats in [-1, 1]. Full scale is 32768, so -1.0 is exact and +1.0 saturates.
+//! 16-bit samples to and from floats in [-1, 1], and little-endian bytes. Full scale is 32768, so -1.0 is exact and
+//! +1.0 saturates.
+
+use super::AudioError;
 
 const FULL_SCALE: f32 = 32768.0;
 
@@ -22,6 +25,21 @@ pub fn to_f32(samples: &[i16]) -> Vec<f32> {
 /// Floats as samples, see [`sample_to_i16`].
 pub fn to_i16(samples: &[f32]) -> Vec<i16> {
     samples.iter().copied().map(sample_to_i16).collect()
+}
+
+/// Samples as little-endian bytes, two each.
+pub fn to_le_bytes(samples: &[i16]) -> Vec<u8> {
+    samples.iter().flat_map(|sample| sample.to_le_bytes()).collect()
+}
+
+/// Samples of little-endian bytes, at whatever rate they are. Fails on half a sample.
+pub fn from_le_bytes(bytes: &[u8]) -> Result<Vec<i16>, AudioError> {
+    let (pairs, rest) = bytes.as_chunks::<2>();
+    if rest.is_empty() {
+        Ok(pairs.iter().map(|pair| i16::from_le_bytes(*pair)).collect())
+    } else {
+        Err(AudioError::OddByteCount { bytes: bytes.len() })
+    }
 }
 
 #[cfg(test)]

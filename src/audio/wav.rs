@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use super::AudioError;
-use super::format::decode_pcm16;
+use super::pcm::from_le_bytes;
 
 /// A header that is longer than this is not a header. Real ones have 44 to a few hundred bytes.
 const HEADER_LIMIT: usize = 64 * 1024;
@@ -168,7 +168,7 @@ fn patch_size(file: &mut [u8], position: usize, from: usize) {
 fn decode_body(bytes: &[u8], header: WavHeader) -> Result<WavAudio, AudioError> {
     let body = &bytes[header.data_offset..];
     let body = &body[..header.data_len.unwrap_or(body.len()).min(body.len())];
-    let samples = decode_pcm16(&body[..body.len() / 2 * 2])?;
+    let samples = from_le_bytes(&body[..body.len() / 2 * 2])?;
     Ok(WavAudio { samples: mix(&samples, header.channels), sample_rate: header.sample_rate })
 }
 

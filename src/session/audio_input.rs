@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::error::SessionError;
 use super::turn::{SAMPLES_PER_MS, Span, VoiceFrame};
-use crate::audio::{AudioError, AudioFormat, Resampler, SampleRing};
+use crate::audio::{AudioError, AudioFormat, Decoder, Resampler, SampleRing};
 use crate::engine::stt::STT_SAMPLE_RATE;
 use crate::engine::vad::VadDetector;
 
@@ -19,7 +19,7 @@ const ONSET_MARGIN: f32 = 0.2;
 /// The input side of one session.
 #[derive(Debug)]
 pub struct AudioInputProcessor {
-    format: AudioFormat,
+    decoder: Decoder,
     resampler: Resampler,
     ring: SampleRing,
     detector: Box<dyn VadDetector>,
@@ -38,7 +38,7 @@ impl AudioInputProcessor {
         max_input_ms: u64,
     ) -> Result<Self, AudioError> {
         Ok(Self {
-            format,
+            decoder: Decoder::new(format),
             resampler: Resampler::new(format.sample_rate(), STT_SAMPLE_RATE)?,
             ring: SampleRing::new(samples(max_input_ms)),
             detector,
@@ -51,9 +51,9 @@ impl AudioInputProcessor {
 
     /// Takes audio in another format from now on.
     pub fn set_format(&mut self, format: AudioFormat) -> Result<(), AudioError> {
-        if format != self.format {
+        if format != self.decoder.format() {
             self.resampler = Resampler::new(format.sample_rate(), STT_SAMPLE_RATE)?;
-            self.format = format;
+            self.decoder = Decoder::new(format);
         }
         Ok(())
     }
@@ -71,7 +71,7 @@ impl AudioInputProcessor {
 
     /// Takes in audio: all of it or, on an error, none.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
-        let samples = self.format.decode(bytes)?;
+        let samples = self.decoder.decode(bytes)?;
         let resampled = self.resampler.push(&samples);
         self.ring.push(&resampled).map_err(|_| SessionError::InputBufferFull { limit_ms: self.max_input_ms })
     }
@@ -109,7 +109,7 @@ impl AudioInputProcessor {
         self.ring.discard_before(position.min(self.looked));
     }
 
-    /// Lets go of everything, and of what voice activity knew.
+    /// Lets go of everything, and of what voice activity knew. The decoder stays: the client's stream goes on.
     pub fn clear(&mut self) {
         self.ring.discard_before(self.ring.end());
         self.skip_frames();

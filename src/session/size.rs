@@ -85,7 +85,7 @@ fn request(request: &ResponseRequest) -> usize {
 pub(super) fn incoming(action: &Action, format: AudioFormat) -> usize {
     match action {
         Action::AppendAudio(bytes) => {
-            let samples = (bytes.len() / format.bytes_per_sample()) as u64;
+            let samples = format.samples_in(bytes) as u64;
             let kept = samples * u64::from(STT_SAMPLE_RATE) / u64::from(format.sample_rate());
             usize::try_from(kept).unwrap_or(usize::MAX) * size_of::<i16>()
         }
@@ -145,13 +145,15 @@ fn response(view: &ResponseView) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audio::Encoder;
 
     #[test]
     fn audio_counts_as_it_is_kept() {
-        let second = |format: AudioFormat| format.sample_rate() as usize * format.bytes_per_sample();
-        for format in [AudioFormat::Pcm16, AudioFormat::Pcmu, AudioFormat::Pcma] {
-            let action = Action::AppendAudio(vec![0; second(format)]);
-            assert_eq!(incoming(&action, format), 32_000, "{format:?}");
+        for format in AudioFormat::ALL {
+            let second = vec![0; format.sample_rate() as usize];
+            let pieces = Encoder::new(format).encode(&second);
+            let bytes = pieces.into_iter().map(|piece| incoming(&Action::AppendAudio(piece), format));
+            assert_eq!(bytes.sum::<usize>(), 32_000, "{format:?}");
         }
         assert_eq!(incoming(&Action::CommitAudio, AudioFormat::Pcm16), 0);
     }

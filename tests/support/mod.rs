@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon::audio::AudioFormat;
+use antiphon::audio::{AudioFormat, pcm};
 use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt, ScriptedTts, ScriptedVad, ScriptedVadConfig};
 use antiphon::engine::llm::{LlmEngine, ToolChoice, Truncation};
 use antiphon::engine::stt::SttEngine;
@@ -192,7 +192,7 @@ impl Client {
                     }
                 })
                 .collect();
-            self.send(Action::AppendAudio(AudioFormat::Pcm16.encode(&samples))).await;
+            self.send(Action::AppendAudio(pcm::to_le_bytes(&samples))).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::error::AudioError;
 use super::job::{Gone, Results};
-use crate::audio::{AudioFormat, Resampler, wav};
+use crate::audio::{AudioFormat, Resampler, pcm, wav};
 use crate::engine::EngineError;
 use crate::engine::tts::{SpeechChunk, TtsEvent, TtsRequest};
 use crate::pool::{HolderId, LeaseRequest, ResourcePoolManager, WorkClass};
@@ -91,7 +91,7 @@ impl Speaker {
     fn offer(&self, samples: &[i16], head: &mut Vec<u8>, kept: &mut VecDeque<Bytes>) -> Result<(), Gone> {
         if !samples.is_empty() {
             let mut bytes = std::mem::take(head);
-            bytes.extend(FORMAT.encode(samples));
+            bytes.extend(pcm::to_le_bytes(samples));
             kept.push_back(bytes.into());
         }
         while let Some(next) = kept.pop_front() {

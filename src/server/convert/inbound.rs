@@ -87,7 +87,7 @@ fn response_request(params: protocol::ResponseCreateParams) -> Result<ResponseRe
     Ok(ResponseRequest {
         instructions: params.instructions,
         modality: params.output_modalities.map(|modalities| modality(&modalities)),
-        output_format: output.format.map(|wire| format(wire, "response.audio.output.format")).transpose()?,
+        output_format: output.format.map(format),
         voice: output.voice.map(|voice| voice.as_str().to_owned()),
         tools: params.tools.map(|list| tools(list, "response.tools")).transpose()?,
         tool_choice: params.tool_choice.map(tool_choice),

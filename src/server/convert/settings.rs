@@ -24,8 +24,6 @@ const ADAPTIVE_SILENCE_MS: u32 = 500;
 pub(in crate::server) fn patch(update: protocol::SessionUpdate) -> Result<SettingsPatch, ProtocolError> {
     let audio = update.audio.unwrap_or_default();
     let (input, output) = (audio.input.unwrap_or_default(), audio.output.unwrap_or_default());
-    let format_at =
-        |wire: Option<protocol::AudioFormat>, path| wire.map(|wire| format(wire, path)).transpose();
     let targets = update.antiphon.and_then(|ours| ours.translate_to);
     Ok(SettingsPatch {
         purpose: Some(match update.kind {
@@ -34,8 +32,8 @@ pub(in crate::server) fn patch(update: protocol::SessionUpdate) -> Result<Settin
         }),
         instructions: update.instructions,
         modality: update.output_modalities.map(|modalities| modality(&modalities)),
-        input_format: format_at(input.format, "session.audio.input.format")?,
-        output_format: format_at(output.format, "session.audio.output.format")?,
+        input_format: input.format.map(format),
+        output_format: output.format.map(format),
         transcription: input.transcription.map(|wire| wire.as_ref().map(transcription)),
         turn_detection: input.turn_detection.map(|wire| wire.map(turn_detection)),
         logprobs: update
@@ -228,18 +226,12 @@ fn wire_turn_detection(detection: &TurnDetection) -> protocol::TurnDetection {
     }
 }
 
-pub(super) fn format(wire: protocol::AudioFormat, path: &str) -> Result<AudioFormat, ProtocolError> {
+pub(super) fn format(wire: protocol::AudioFormat) -> AudioFormat {
     match wire {
-        protocol::AudioFormat::Pcm { .. } => Ok(AudioFormat::Pcm16),
-        protocol::AudioFormat::Pcmu => Ok(AudioFormat::Pcmu),
-        protocol::AudioFormat::Pcma => Ok(AudioFormat::Pcma),
-        protocol::AudioFormat::Opus => {
-            let message = format!(
-                "Invalid '{path}.type': 'audio/opus' is not served yet. Use 'audio/pcm' (24000 Hz), \
-                 'audio/pcmu' or 'audio/pcma'."
-            );
-            Err(ProtocolError::at(format!("{path}.type"), ErrorCode::INVALID_VALUE, message))
-        }
+        protocol::AudioFormat::Pcm { .. } => AudioFormat::Pcm16,
+        protocol::AudioFormat::Pcmu => AudioFormat::Pcmu,
+        protocol::AudioFormat::Pcma => AudioFormat::Pcma,
+        protocol::AudioFormat::Opus => AudioFormat::Opus,
     }
 }
 
@@ -248,6 +240,7 @@ pub(super) fn wire_format(format: AudioFormat) -> protocol::AudioFormat {
         AudioFormat::Pcm16 => protocol::AudioFormat::PCM,
         AudioFormat::Pcmu => protocol::AudioFormat::Pcmu,
         AudioFormat::Pcma => protocol::AudioFormat::Pcma,
+        AudioFormat::Opus => protocol::AudioFormat::Opus,
     }
 }
 

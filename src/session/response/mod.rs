@@ -25,6 +25,7 @@ use super::id::{ConversationId, ItemId, ResponseId};
 use super::playback::Playback;
 use super::settings::Modality;
 use super::speech_pipeline::{ClauseWords, ReplyEnd, ReplyEvent};
+use crate::audio::Encoder;
 use crate::engine::llm::FinishReason;
 use crate::engine::tts::TimedWord;
 
@@ -54,6 +55,8 @@ pub(super) struct ActiveResponse {
     message: Option<OpenMessage>,
     call: Option<OpenCall>,
     playback: Playback,
+    /// Each response is a stream of its own: two may run at once, and an interrupted one ends anywhere.
+    encoder: Encoder,
     /// Where in the audio each clause begins that was reached so far.
     clause_starts: Vec<u64>,
     /// Word times of clauses that were not reached yet.
@@ -88,6 +91,7 @@ impl ActiveResponse {
     ) -> Self {
         let this = Self {
             id,
+            encoder: Encoder::new(settings.format),
             conversation_id: settings.in_history.then(|| conversation.clone()),
             settings,
             timings,
@@ -204,8 +208,10 @@ impl ActiveResponse {
         let sent = millis(self.playback.sent() + Duration::from_nanos(999_999));
         let Some(message) = &mut self.message else { return };
         message.timeline.set_audio_ms(sent);
-        let event = ResponseEvent::AudioDelta(message.place.clone(), format.encode(samples));
-        self.emit(scene, event);
+        for piece in self.encoder.encode(samples) {
+            let event = ResponseEvent::AudioDelta(message.place.clone(), piece);
+            scene.outbox.send(SessionEvent::Response(event));
+        }
     }
 
     fn on_end(&mut self, end: &ReplyEnd) -> ResponseStatus {
@@ -244,6 +250,9 @@ impl ActiveResponse {
                 Content::OutputText(text.clone())
             }
             Modality::Audio => {
+                if let Some(rest) = self.encoder.finish().filter(|_| whole) {
+                    self.emit(scene, ResponseEvent::AudioDelta(place.clone(), rest));
+                }
                 if !whole {
                     text = timeline.heard(millis(self.playback.heard(scene.now)));
                 }
