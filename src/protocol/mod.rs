@@ -64,8 +64,8 @@ pub use response::{
     ResponseTimings, StatusDetails, StatusReason,
 };
 pub use server_event::{
-    Conversation, ConversationObject, DetectedLanguage, Logprob, PartRef, ServerEvent, ServerMessage,
-    TranscriptionError,
+    Conversation, ConversationObject, DetectedLanguage, Logprob, PartExtension, PartRef, ServerEvent,
+    ServerMessage, TranscriptionError,
 };
 pub use session::{
     INCLUDE_LOGPROBS, Modality, RealtimeSession, RealtimeSessionObject, Session, SessionAudio,

@@ -61,6 +61,13 @@ pub struct PartRef {
     pub content_index: u32,
 }
 
+/// What this server adds to a part, for clients that asked for binary audio.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct PartExtension {
+    /// The number at the begin of each binary frame with audio of this part.
+    pub audio_stream: u32,
+}
+
 /// A conversation.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Conversation {
@@ -203,6 +210,8 @@ pub enum ServerEvent {
         #[serde(flatten)]
         at: PartRef,
         part: ResponsePart,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        antiphon: Option<PartExtension>,
     },
     /// A part of an item is whole, or cut off.
     #[serde(rename = "response.content_part.done")]

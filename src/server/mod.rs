@@ -6,6 +6,7 @@
 mod access;
 pub mod api;
 mod audio;
+mod audio_frames;
 mod client_secrets;
 pub mod config;
 mod convert;
@@ -18,6 +19,7 @@ mod secrets;
 mod socket;
 pub mod tls;
 mod waiting;
+mod websocket;
 
 pub use config::{AuthConfig, KeyConfig, KeyRole, ServerConfig, UploadsConfig};
 pub use router::{ServerState, router};

@@ -3,25 +3,25 @@
 
 use std::time::Duration;
 
-use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use yawc::IncomingUpgrade;
 
 use super::access::{Guest, api_error, authenticate_guest, origin_allowed, over_quota, protocol_error};
+use super::audio_frames::AudioTransport;
 use super::client_secrets;
 use super::router::ServerState;
-use super::socket::{self, Socket};
+use super::socket;
 use super::waiting::{self, WaitOptions};
+use super::websocket::{Socket, SocketOptions, Upgrade};
 use crate::protocol::{ErrorCode, ProtocolError, SessionType, SessionUpdate};
 use crate::session::Owner;
-use crate::session::admission::{Entry, Refusal, Waiting};
+use crate::session::admission::{Entry, Waiting};
 use crate::session::router::OpenError;
 use crate::session::settings::SessionSettings;
 
-/// The subprotocol that is answered where the client offers any: a browser that gets none back fails.
-const SUBPROTOCOL: &str = "realtime";
 /// `?queue=events`: a client that has to wait is told its place in line. Others are not: stock clients know no
 /// such events.
 const QUEUE_EVENTS: &str = "events";
@@ -37,6 +37,7 @@ pub(super) struct RealtimeQuery {
     intent: Option<String>,
     call_id: Option<String>,
     queue: Option<String>,
+    audio: Option<String>,
 }
 
 /// Opens a session on a WebSocket.
@@ -44,34 +45,34 @@ pub(super) async fn upgrade(
     State(state): State<ServerState>,
     Query(query): Query<RealtimeQuery>,
     headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    incoming: Result<IncomingUpgrade, StatusCode>,
 ) -> Response {
     let Guest { owner, session } = match check(&state, &query, &headers) {
         Ok(guest) => guest,
         Err(refusal) => return *refusal,
     };
-    let upgrade = match upgrade {
-        Ok(upgrade) => upgrade,
-        Err(rejection) => {
-            let message = format!("This is a WebSocket endpoint: {rejection}. Connect with ws:// or wss://.");
-            return api_error(StatusCode::UPGRADE_REQUIRED, "websocket_required", &message);
-        }
+    let Ok(incoming) = incoming else {
+        let message = "This is a WebSocket endpoint (version 13). Connect with ws:// or wss://.";
+        return api_error(StatusCode::UPGRADE_REQUIRED, "websocket_required", message);
     };
     let settings = match session_settings(&state, &query, session.as_deref()) {
         Ok(settings) => settings,
         Err(error) => return protocol_error(&error),
     };
-    let upgrade = with_limits(upgrade, state.config.max_frame_bytes);
+    let upgrade = Upgrade::new(incoming, &headers, socket_options(&state, query.audio.as_deref()));
+    let runtime = state.runtime.clone();
     match state.admission.enter() {
         Entry::Admitted(permit) => match state.sessions.open(&owner, settings, permit) {
-            Ok(session) => upgrade.on_upgrade(move |socket| socket::serve(socket.into(), session, state)),
+            Ok(session) => upgrade.on_upgrade(&runtime, move |socket| socket::serve(socket, session, state)),
             Err(error) => refused(&error),
         },
         Entry::Queued(waiting) => {
             let newcomer = Newcomer { owner, settings, positions: query.queue.is_some() };
-            upgrade.on_upgrade(move |socket| queue(socket.into(), waiting, newcomer, state))
+            upgrade.on_upgrade(&runtime, move |socket| queue(socket, waiting, newcomer, state))
         }
-        Entry::Refused(refusal) => upgrade.on_upgrade(move |socket| refuse(socket.into(), refusal, state)),
+        Entry::Refused(refusal) => upgrade.on_upgrade(&runtime, move |mut socket| async move {
+            waiting::refuse(&mut socket, refusal).await
+        }),
         Entry::TurnedAway(after) => {
             tracing::info!("refused a connection: too many");
             let message = format!(
@@ -102,12 +103,13 @@ fn session_settings(
     }
 }
 
-fn with_limits(upgrade: WebSocketUpgrade, frame_limit: usize) -> WebSocketUpgrade {
-    upgrade
-        .protocols([SUBPROTOCOL])
-        // One more than the limit, so that a frame slightly over it is answered rather than cut off.
-        .max_message_size(frame_limit.saturating_mul(2))
-        .max_frame_size(frame_limit.saturating_mul(2))
+fn socket_options(state: &ServerState, audio: Option<&str>) -> SocketOptions {
+    let compresses = state.sessions.settings().features.compression;
+    SocketOptions {
+        max_frame_bytes: state.config.max_frame_bytes,
+        compressors: compresses.then(|| state.compressors.clone()),
+        transport: AudioTransport::of_query(audio).unwrap_or_default(),
+    }
 }
 
 /// One who waits for a session.
@@ -117,35 +119,17 @@ struct Newcomer {
     positions: bool,
 }
 
-/// Holds a client in line, then serves its session. The wait is a task of the runtime, so that a shutdown waits
-/// until the client is told.
-async fn queue(socket: Socket, waiting: Waiting, newcomer: Newcomer, state: ServerState) {
+/// Holds a client in line, then serves its session.
+async fn queue(mut socket: Socket, waiting: Waiting, newcomer: Newcomer, state: ServerState) {
     let options = WaitOptions {
         positions: newcomer.positions,
         ping: Duration::from_secs(state.config.ping_interval_s),
         shutdown: state.runtime.shutdown_token().clone(),
     };
-    let sessions = state.sessions.clone();
-    let wait = async move {
-        let mut socket = socket;
-        let permit = waiting::wait(&mut socket, waiting, &options).await?;
-        match sessions.open(&newcomer.owner, newcomer.settings, permit) {
-            Ok(session) => Some((socket, session)),
-            Err(error) => {
-                waiting::fail(&mut socket, &error).await;
-                None
-            }
-        }
-    };
-    if let Ok(Some((socket, session))) = state.runtime.spawn("waiting", wait).await {
-        socket::serve(socket, session, state).await;
-    }
-}
-
-async fn refuse(mut socket: Socket, refusal: Refusal, state: ServerState) {
-    let told = async move { waiting::refuse(&mut socket, refusal).await };
-    if state.runtime.spawn("refusal", told).await.is_err() {
-        tracing::error!("the task that refuses a client panicked");
+    let Some(permit) = waiting::wait(&mut socket, waiting, &options).await else { return };
+    match state.sessions.open(&newcomer.owner, newcomer.settings, permit) {
+        Ok(session) => socket::serve(socket, session, state).await,
+        Err(error) => waiting::fail(&mut socket, &error).await,
     }
 }
 
@@ -174,6 +158,10 @@ fn check(state: &ServerState, query: &RealtimeQuery, headers: &HeaderMap) -> Res
             "unsupported_query",
             "'queue' takes 'events' and nothing else.",
         );
+    }
+    if AudioTransport::of_query(query.audio.as_deref()).is_none() {
+        let message = "'audio' takes 'json' and 'binary' and nothing else.";
+        return refuse(StatusCode::BAD_REQUEST, "unsupported_query", message);
     }
     if !state.is_ready() {
         return Err(Box::new(unavailable("The server is not ready for sessions.", RETRY_AFTER)));

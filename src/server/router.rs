@@ -8,11 +8,12 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::routing::{any, get};
 use tokio::sync::Semaphore;
 use tower_http::set_header::SetResponseHeaderLayer;
+use yawc::DeflatePool;
 
 use super::api::config::{self as config_api, ConfigControl};
 use super::config::ServerConfig;
 use super::secrets::ClientSecrets;
-use super::{api, audio, client_secrets, health, models, pages, realtime};
+use super::{api, audio, client_secrets, health, models, pages, realtime, websocket};
 use crate::engine::model::ModelInfo;
 use crate::pool::ResourcePoolManager;
 use crate::runtime::Runtime;
@@ -49,6 +50,8 @@ pub struct ServerState {
     pub(super) secrets: ClientSecrets,
     /// Files that may be sent at once.
     pub(super) uploads: Arc<Semaphore>,
+    /// Compress what goes out, for clients that take it.
+    pub(super) compressors: DeflatePool,
     ready: Arc<AtomicBool>,
 }
 
@@ -72,6 +75,7 @@ impl ServerState {
             metrics,
             secrets: ClientSecrets::default(),
             uploads: Arc::new(Semaphore::new(config.uploads.max_at_once)),
+            compressors: websocket::compressors(),
             ready: Arc::default(),
             config: Arc::new(config),
         }

@@ -4,14 +4,17 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use axum::body::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
+use yawc::{Frame, HttpWebSocket, OpCode};
 
+use super::audio_frames::AudioTransport;
 use super::convert;
 use super::router::ServerState;
+use super::websocket::{self, CLOSE_GRACE, Socket};
 use crate::protocol::{ErrorCode, ServerEvent, ServerMessage};
 use crate::session::event::CloseReason;
 use crate::session::health::SessionGauge;
@@ -22,26 +25,10 @@ use crate::telemetry::metrics as names;
 
 /// Pings without any sign of life after which a client counts as gone.
 const MISSED_PINGS: u32 = 3;
-/// How long a client may take to answer a close frame.
-pub(super) const CLOSE_GRACE: Duration = Duration::from_secs(2);
-
-/// A client's socket, and what was read from it before its session began.
-pub(super) struct Socket {
-    pub(super) sink: SplitSink<WebSocket, Message>,
-    pub(super) stream: SplitStream<WebSocket>,
-    pub(super) backlog: VecDeque<Message>,
-}
-
-impl From<WebSocket> for Socket {
-    fn from(websocket: WebSocket) -> Self {
-        let (sink, stream) = websocket.split();
-        Self { sink, stream, backlog: VecDeque::new() }
-    }
-}
 
 /// Serves the session until either side ends it. Runs reader, writer and session as tasks of their own.
 pub(super) async fn serve(socket: Socket, session: OpenSession, state: ServerState) {
-    let Socket { sink, stream, backlog } = socket;
+    let Socket { sink, stream, backlog, transport } = socket;
     let gone = CancellationToken::new();
     let ping = Duration::from_secs(state.config.ping_interval_s);
     let id = session.id.clone();
@@ -51,10 +38,11 @@ pub(super) async fn serve(socket: Socket, session: OpenSession, state: ServerSta
         commands: session.commands,
         gauge: session.gauge,
         max_frame_bytes: state.config.max_frame_bytes,
+        takes_binary: transport.is_binary(),
         silence: ping * MISSED_PINGS,
         gone: gone.clone(),
     };
-    let writer = Writer { sink, events: session.events, ping, gone: gone.clone() };
+    let writer = Writer { sink, transport, events: session.events, ping, gone: gone.clone() };
     let reader = state.runtime.spawn("reader", reader.run());
     let writer = state.runtime.spawn("writer", writer.run());
     match session.task.await {
@@ -98,12 +86,14 @@ fn outcome(reason: CloseReason) -> &'static str {
 
 /// Frames in.
 struct Reader {
-    stream: SplitStream<WebSocket>,
+    stream: SplitStream<HttpWebSocket>,
     /// What was read while the client waited for its place.
-    backlog: VecDeque<Message>,
+    backlog: VecDeque<Frame>,
     commands: metered::Sender<SessionCommand>,
     gauge: std::sync::Arc<SessionGauge>,
     max_frame_bytes: usize,
+    /// Whether binary frames are audio.
+    takes_binary: bool,
     silence: Duration,
     gone: CancellationToken,
 }
@@ -113,21 +103,20 @@ impl Reader {
     async fn run(mut self) {
         loop {
             let frame = tokio::select! {
-                () = self.gone.cancelled() => return,
+                () = self.gone.cancelled() => return websocket::await_close(&mut self.stream).await,
                 frame = timeout_at(Instant::now() + self.silence, next(&mut self.backlog, &mut self.stream)) => frame,
             };
-            if matches!(frame, Ok(Some(Ok(_)))) {
+            if matches!(frame, Ok(Some(_))) {
                 self.gauge.heard(Instant::now());
             }
             let command = match frame {
-                Ok(Some(Ok(Message::Text(text)))) => self.text(text.as_str()),
-                Ok(Some(Ok(Message::Binary(bytes)))) => Some(binary(bytes.len())),
-                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => None,
-                Ok(Some(Ok(Message::Close(_))) | None) => return,
-                Ok(Some(Err(error))) => {
-                    tracing::debug!(%error, "the client's socket failed");
-                    return;
-                }
+                Ok(Some(frame)) => match frame.opcode() {
+                    OpCode::Text | OpCode::Binary => self.message(frame),
+                    OpCode::Close => return websocket::answer_close(&mut self.stream).await,
+                    OpCode::Ping | OpCode::Pong | OpCode::Continuation => None,
+                },
+                // It is closed, or broke the protocol, which is answered with a close frame.
+                Ok(None) => return websocket::answer_close(&mut self.stream).await,
                 Err(_) => {
                     tracing::debug!("the client has gone silent");
                     return self.end_silent().await;
@@ -150,34 +139,38 @@ impl Reader {
         }
     }
 
-    fn text(&self, text: &str) -> Option<SessionCommand> {
-        metrics::counter!(names::WEBSOCKET_BYTES_TOTAL, "direction" => "in").increment(text.len() as u64);
-        if text.len() > self.max_frame_bytes {
+    fn message(&self, frame: Frame) -> Option<SessionCommand> {
+        let length = frame.payload().len();
+        metrics::counter!(names::WEBSOCKET_BYTES_TOTAL, "direction" => "in").increment(length as u64);
+        if length > self.max_frame_bytes {
             let message = format!(
-                "The frame has {} bytes, the limit is {} (server.max_frame_bytes). Send audio in smaller pieces.",
-                text.len(),
+                "The frame has {length} bytes, the limit is {} (server.max_frame_bytes). Send audio in smaller pieces.",
                 self.max_frame_bytes
             );
             return Some(reject("frame_too_large", message));
         }
-        convert::command(text)
+        match frame.opcode() {
+            OpCode::Text => convert::command(frame.as_str()),
+            _ if self.takes_binary => {
+                let action = Action::AppendAudio(frame.into_payload().into());
+                Some(SessionCommand { client_event_id: None, action })
+            }
+            _ => Some(unwanted_binary(length)),
+        }
     }
 }
 
-async fn next(
-    backlog: &mut VecDeque<Message>,
-    stream: &mut SplitStream<WebSocket>,
-) -> Option<Result<Message, axum::Error>> {
+async fn next(backlog: &mut VecDeque<Frame>, stream: &mut SplitStream<HttpWebSocket>) -> Option<Frame> {
     match backlog.pop_front() {
-        Some(message) => Some(Ok(message)),
+        Some(frame) => Some(frame),
         None => stream.next().await,
     }
 }
 
-fn binary(length: usize) -> SessionCommand {
+fn unwanted_binary(length: usize) -> SessionCommand {
     let message = format!(
         "A binary frame of {length} bytes where a text frame is due. Send audio as base64 in \
-         input_audio_buffer.append."
+         input_audio_buffer.append, or connect with ?audio=binary."
     );
     reject("invalid_frame", message)
 }
@@ -189,7 +182,8 @@ fn reject(code: &str, message: String) -> SessionCommand {
 
 /// Events out.
 struct Writer {
-    sink: SplitSink<WebSocket, Message>,
+    sink: SplitSink<HttpWebSocket, Frame>,
+    transport: AudioTransport,
     events: metered::Receiver<SessionEvent>,
     ping: Duration,
     gone: CancellationToken,
@@ -203,8 +197,7 @@ impl Writer {
             () = gone.cancelled() => None,
         };
         if let Some((code, reason)) = close {
-            let frame = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
-            if self.sink.send(frame).await.is_err() {
+            if self.sink.send(Frame::close(code.into(), reason)).await.is_err() {
                 tracing::debug!("the client was gone before it was told the end");
             }
         }
@@ -220,11 +213,11 @@ impl Writer {
             let frame = tokio::select! {
                 event = self.events.recv() => match event {
                     Some(SessionEvent::Closing(reason)) => return Some(convert::close_code(reason)),
-                    Some(event) => text_frame(convert::server_event(event)?)?,
+                    Some(event) => self.transport.frame(event)?,
                     // No closing event: the session's task panicked.
                     None => return Some((1011, "the session failed; open a new one")),
                 },
-                _ = pings.tick() => Message::Ping(axum::body::Bytes::new()),
+                _ = pings.tick() => Frame::ping(Bytes::new()),
             };
             self.sink.send(frame).await.ok()?;
         }
@@ -232,7 +225,7 @@ impl Writer {
 }
 
 /// An event as a frame, counted.
-pub(super) fn text_frame(event: ServerEvent) -> Option<Message> {
+pub(super) fn text_frame(event: ServerEvent) -> Option<Frame> {
     let message = ServerMessage::from(event);
     if let ServerEvent::Error { error } = &message.event {
         let code = error.code.as_ref().map_or("none", ErrorCode::as_str).to_owned();
@@ -240,13 +233,17 @@ pub(super) fn text_frame(event: ServerEvent) -> Option<Message> {
     }
     match message.to_json() {
         Ok(json) => {
-            metrics::counter!(names::WEBSOCKET_BYTES_TOTAL, "direction" => "out")
-                .increment(json.len() as u64);
-            Some(Message::Text(json.into()))
+            count_out(json.len());
+            Some(Frame::text(json))
         }
         Err(error) => {
             tracing::error!(%error, "an event could not be written as JSON");
             None
         }
     }
+}
+
+/// Counts bytes of a message that goes out, before they are compressed.
+pub(super) fn count_out(bytes: usize) {
+    metrics::counter!(names::WEBSOCKET_BYTES_TOTAL, "direction" => "out").increment(bytes as u64);
 }

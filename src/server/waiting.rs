@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::ws::{CloseFrame, Message};
 use futures::{SinkExt, StreamExt};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
+use yawc::{Frame, OpCode};
 
 use super::convert;
-use super::socket::{Socket, text_frame};
+use super::socket::text_frame;
+use super::websocket::{self, Socket};
 use crate::protocol::{ErrorBody, ErrorCode, ErrorType, ServerEvent};
 use crate::session::admission::{Outcome, Permit, Position, Refusal, WaitStep, Waiting};
 
@@ -109,15 +110,18 @@ async fn wait_for_outcome(socket: &mut Socket, mut waiting: Waiting, options: &W
                 WaitStep::Moved(position) => position_frame(position),
             },
             frame = socket.stream.next(), if room => match frame {
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return End::Gone,
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                Some(Ok(data)) => {
-                    backlog_bytes += size(&data);
+                Some(data) if matches!(data.opcode(), OpCode::Text | OpCode::Binary) => {
+                    backlog_bytes += data.payload().len();
                     socket.backlog.push_back(data);
                     continue;
                 }
+                Some(control) if control.opcode() != OpCode::Close => continue,
+                _ => {
+                    websocket::answer_close(&mut socket.stream).await;
+                    return End::Gone;
+                }
             },
-            _ = pings.tick() => Some(Message::Ping(Bytes::new())),
+            _ = pings.tick() => Some(Frame::ping(Bytes::new())),
         };
         if let Some(frame) = frame
             && !send(socket, frame).await
@@ -127,15 +131,7 @@ async fn wait_for_outcome(socket: &mut Socket, mut waiting: Waiting, options: &W
     }
 }
 
-fn size(message: &Message) -> usize {
-    match message {
-        Message::Text(text) => text.len(),
-        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
-        Message::Close(_) => 0,
-    }
-}
-
-fn position_frame(position: Position) -> Option<Message> {
+fn position_frame(position: Position) -> Option<Frame> {
     let seconds = |wait: Duration| u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX);
     text_frame(ServerEvent::AntiphonQueuePosition {
         position: u32::try_from(position.place).unwrap_or(u32::MAX),
@@ -157,16 +153,12 @@ async fn send_error(socket: &mut Socket, code: ErrorCode, message: &str) {
 
 /// Closes, and waits for the client to do so too, so that what it was told is not lost with the connection.
 async fn close(socket: &mut Socket, code: u16, reason: &'static str) {
-    if !send(socket, Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await {
-        return;
-    }
-    let answered = async { while let Some(Ok(_)) = socket.stream.next().await {} };
-    if timeout(super::socket::CLOSE_GRACE, answered).await.is_err() {
-        tracing::debug!("the client did not answer the close frame");
+    if send(socket, Frame::close(code.into(), reason)).await {
+        websocket::await_close(&mut socket.stream).await;
     }
 }
 
 /// Sends; says whether the client took it.
-async fn send(socket: &mut Socket, frame: Message) -> bool {
+async fn send(socket: &mut Socket, frame: Frame) -> bool {
     matches!(timeout(SEND_TIMEOUT, socket.sink.send(frame)).await, Ok(Ok(())))
 }

@@ -24,11 +24,20 @@ pub struct FeaturesConfig {
     pub concurrent_processing: bool,
     /// Whether quality may be lowered in steps before sessions are refused.
     pub adaptive_quality: bool,
+    /// Whether sockets are compressed (permessage-deflate) where their clients offer it. Sessions know nothing of
+    /// it: the server reads it when a socket opens.
+    pub compression: bool,
 }
 
 impl Default for FeaturesConfig {
     fn default() -> Self {
-        Self { speculation: true, partials: true, concurrent_processing: true, adaptive_quality: true }
+        Self {
+            speculation: true,
+            partials: true,
+            concurrent_processing: true,
+            adaptive_quality: true,
+            compression: true,
+        }
     }
 }
 

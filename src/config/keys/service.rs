@@ -208,4 +208,9 @@ pub(super) const KEYS: &[Key] = &[
         "Lower quality in steps before sessions are refused",
         Any("true or false"),
     ),
+    next(
+        "features.compression",
+        "Compress what goes over sockets whose clients offer permessage-deflate",
+        Any("true or false"),
+    ),
 ];

@@ -205,7 +205,7 @@ fn response_events() -> Vec<ServerEvent> {
             output_index: 0,
             item: spoken_item(ItemStatus::Incomplete),
         },
-        ServerEvent::ResponseContentPartAdded { at: at(), part: audio("") },
+        ServerEvent::ResponseContentPartAdded { at: at(), part: audio(""), antiphon: None },
         ServerEvent::ResponseContentPartDone { at: at(), part: ResponsePart::Text { text: text("Hello.") } },
         ServerEvent::ResponseOutputTextDelta { at: at(), delta: text("Hel") },
         ServerEvent::ResponseOutputTextDone { at: at(), text: text("Hello.") },

@@ -72,7 +72,7 @@ fn response_event(event: ResponseEvent) -> ServerEvent {
         },
         ResponseEvent::PartAdded(place, modality) => {
             let part = part(modality, String::new());
-            ServerEvent::ResponseContentPartAdded { at: at(&place), part }
+            ServerEvent::ResponseContentPartAdded { at: at(&place), part, antiphon: None }
         }
         ResponseEvent::PartDone(place, modality, text) => {
             ServerEvent::ResponseContentPartDone { at: at(&place), part: part(modality, text) }
