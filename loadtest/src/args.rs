@@ -44,7 +44,10 @@ pub(crate) struct Args {
     /// Audio format of both directions.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
-    /// Milliseconds of audio in one frame.
+    /// How audio travels, both ways.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) audio: Transport,
+    /// Milliseconds of audio in one frame; opus takes 20.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(5..=1000))]
     pub(crate) frame_ms: u32,
     /// Type instead of speaking, and read instead of listening.
@@ -128,6 +131,18 @@ pub(crate) enum Format {
     Pcmu,
     /// 8 kHz, A-law.
     Pcma,
+    /// Opus packets of 20 ms.
+    Opus,
+}
+
+/// How audio travels.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Transport {
+    /// As base64 within events, as in OpenAI's protocol.
+    #[default]
+    Json,
+    /// As binary frames beside them: Antiphon's ?audio=binary.
+    Binary,
 }
 
 impl From<Format> for AudioFormat {
@@ -136,6 +151,7 @@ impl From<Format> for AudioFormat {
             Format::Pcm => Self::Pcm16,
             Format::Pcmu => Self::Pcmu,
             Format::Pcma => Self::Pcma,
+            Format::Opus => Self::Opus,
         }
     }
 }
@@ -144,6 +160,11 @@ impl Args {
     /// Checks what clap cannot.
     pub(crate) fn validated(self) -> anyhow::Result<Self> {
         ensure!(self.url.starts_with("ws://"), "--url: {} is not a ws:// address", self.url);
+        ensure!(
+            self.format != Format::Opus || self.frame_ms == 20,
+            "--frame-ms: {} does not go with --format opus, whose packets have 20",
+            self.frame_ms
+        );
         ensure!((0.0..=1.0).contains(&self.barge_in), "--barge-in: {} is not in 0..1", self.barge_in);
         for (flag, seconds) in [
             ("--duration", self.duration),
@@ -163,7 +184,8 @@ impl Args {
     /// The address with the model in its query.
     pub(crate) fn address(&self) -> String {
         let joint = if self.url.contains('?') { '&' } else { '?' };
-        format!("{}{joint}model={}", self.url, self.model)
+        let audio = if self.audio == Transport::Binary { "&audio=binary" } else { "" };
+        format!("{}{joint}model={}{audio}", self.url, self.model)
     }
 }
 
@@ -182,6 +204,8 @@ mod tests {
         let args = parse("loadtest -n 30 --turn-detection semantic_vad").unwrap();
         assert_eq!((args.users, args.turn_detection), (30, TurnDetection::SemanticVad));
         assert_eq!(args.address(), "ws://127.0.0.1:8700/v1/realtime?model=antiphon");
+        let args = parse("loadtest --audio binary --format opus").unwrap();
+        assert_eq!(args.address(), "ws://127.0.0.1:8700/v1/realtime?model=antiphon&audio=binary");
     }
 
     #[test]
@@ -193,6 +217,8 @@ mod tests {
             "loadtest --duration -1",
             "loadtest --wav-dir /nowhere",
             "loadtest --text --barge-in 0.5",
+            "loadtest --format opus --frame-ms 40",
+            "loadtest --audio ogg",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

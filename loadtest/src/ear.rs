@@ -75,6 +75,8 @@ pub(crate) struct Ear {
     pub(crate) before: Option<Answer>,
     /// Whether the loudspeaker plays no more of it.
     muted: bool,
+    /// Which response the numbers of binary audio stand for.
+    streams: HashMap<u32, String>,
     /// Whether the server hears the user speak.
     pub(crate) speech_open: bool,
     /// When the loudspeaker falls silent.
@@ -101,6 +103,7 @@ impl Ear {
             answers: Vec::new(),
             before: None,
             muted: false,
+            streams: HashMap::new(),
             speech_open: false,
             playing_until: None,
             last_event: None,
@@ -219,8 +222,18 @@ impl Ear {
             }
             ServerEvent::AudioDelta { response_id, item_id, delta } => {
                 self.expect_id("response.output_audio.delta", &item_id);
-                self.hear_audio(&response_id, &delta, now);
+                self.hear_audio(&response_id, &decoded(&delta), now);
             }
+            ServerEvent::PartAdded { response_id, item_id, antiphon: Some(part) } => {
+                self.expect_id("response.content_part.added", &item_id);
+                if self.streams.insert(part.audio_stream, response_id).is_some() {
+                    self.faults.push(format!("audio stream {} began twice", part.audio_stream));
+                }
+            }
+            ServerEvent::BinaryAudio { stream, audio } => match self.streams.get(&stream).cloned() {
+                Some(response_id) => self.hear_audio(&response_id, &audio, now),
+                None => self.faults.push(format!("audio of stream {stream}, which was never announced")),
+            },
             ServerEvent::TextDelta { response_id, item_id, delta } => {
                 self.expect_id("response text delta", &item_id);
                 let read = self.text;
@@ -235,8 +248,8 @@ impl Ear {
         }
     }
 
-    fn hear_audio(&mut self, response_id: &str, delta: &str, now: Instant) {
-        let length = self.format.duration(&decoded(delta));
+    fn hear_audio(&mut self, response_id: &str, audio: &[u8], now: Instant) {
+        let length = self.format.duration(audio);
         let played = !self.muted || self.answers.iter().any(|answer| answer.id == response_id);
         let Some(answer) = self.running("response.output_audio.delta", response_id) else { return };
         answer.arrived(now);
@@ -308,6 +321,18 @@ mod tests {
         serde_json::json!({"type": "response.output_audio.delta", "response_id": response, "item_id": item,
             "delta": delta})
         .to_string()
+    }
+
+    #[test]
+    fn binary_audio_belongs_to_the_part_that_announced_it() {
+        let part = r#"{"type":"response.content_part.added","response_id":"r","item_id":"a",
+            "antiphon":{"audio_stream":7}}"#;
+        let (mut ear, now) = ear(&[CREATED, ITEM, part]);
+        ear.hear(ServerEvent::BinaryAudio { stream: 7, audio: vec![0; 4_800] }, now);
+        assert_eq!(ear.answers[0].audio, Duration::from_millis(100));
+        assert!(ear.faults.is_empty(), "{:?}", ear.faults);
+        ear.hear(ServerEvent::BinaryAudio { stream: 8, audio: vec![0; 4_800] }, now);
+        assert_eq!(ear.faults.len(), 1, "nobody announced 8");
     }
 
     const STARTED: &str = r#"{"type":"input_audio_buffer.speech_started","item_id":"u"}"#;

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, Response, header};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
-use crate::wire::ServerEvent;
+use crate::wire::{self, ServerEvent};
 
 /// A server that reads nothing for so long is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,7 +42,12 @@ impl Line {
 
     /// Sends one event.
     pub(crate) async fn send(&mut self, event: impl Into<Utf8Bytes>) -> anyhow::Result<()> {
-        let sending = self.socket.send(Message::Text(event.into()));
+        self.send_message(Message::Text(event.into())).await
+    }
+
+    /// Sends one message.
+    pub(crate) async fn send_message(&mut self, message: Message) -> anyhow::Result<()> {
+        let sending = self.socket.send(message);
         let sent = timeout(SEND_TIMEOUT, sending).await.context("the server does not read any more")?;
         sent.context("the connection broke")
     }
@@ -55,6 +60,9 @@ impl Line {
                 Message::Text(text) => {
                     let shown = text.get(..200).unwrap_or(&text);
                     return serde_json::from_str(&text).with_context(|| format!("not an event: {shown}"));
+                }
+                Message::Binary(frame) => {
+                    return wire::binary_audio(&frame).context("a binary frame without a stream");
                 }
                 Message::Close(Some(frame)) => bail!("closed by the server: {} {}", frame.code, frame.reason),
                 Message::Close(None) => bail!("closed by the server"),

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use antiphon::audio::{AudioFormat, Encoder};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::Message;
 
+use crate::args::Transport;
 use crate::wire;
 
 /// Loudest sample of the noise between utterances: -70 dB, a quiet room.
@@ -19,27 +20,28 @@ const NOISE_FRAMES: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Room {
     format: AudioFormat,
+    transport: Transport,
     frame: usize,
-    noise: Arc<[Utf8Bytes]>,
+    noise: Arc<[Message]>,
 }
 
 impl Room {
     /// Frames of `frame_ms` in `format`.
-    pub(crate) fn new(format: AudioFormat, frame_ms: u32) -> Self {
+    pub(crate) fn new(format: AudioFormat, transport: Transport, frame_ms: u32) -> Self {
         let frame = (format.sample_rate() * frame_ms / 1_000) as usize;
         let mut rng = StdRng::seed_from_u64(0);
         let mut noise = || (0..frame).map(|_| rng.random_range(-NOISE..=NOISE)).collect::<Vec<i16>>();
-        let noise = (0..NOISE_FRAMES)
-            .map(|_| wire::append(&Encoder::new(format).encode(&noise()).concat()).into())
-            .collect();
-        Self { format, frame, noise }
+        let mut encoder = Encoder::new(format);
+        let noise =
+            (0..NOISE_FRAMES).map(|_| wire::append(transport, encoder.encode(&noise()).concat())).collect();
+        Self { format, transport, frame, noise }
     }
 }
 
-/// One frame, as the event that carries it.
+/// One frame, as the message that carries it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Frame {
-    pub(crate) event: Utf8Bytes,
+    pub(crate) message: Message,
     pub(crate) part: Part,
 }
 
@@ -58,6 +60,7 @@ pub(crate) enum Part {
 #[derive(Debug)]
 pub(crate) struct Microphone {
     room: Room,
+    encoder: Encoder,
     speech: Arc<[i16]>,
     position: usize,
     next_noise: usize,
@@ -66,7 +69,13 @@ pub(crate) struct Microphone {
 impl Microphone {
     /// A microphone in `room`; `offset` says where in the noise it begins.
     pub(crate) fn new(room: Room, offset: usize) -> Self {
-        Self { room, speech: Arc::new([]), position: 0, next_noise: offset }
+        Self {
+            encoder: Encoder::new(room.format),
+            room,
+            speech: Arc::new([]),
+            position: 0,
+            next_noise: offset,
+        }
     }
 
     /// Begins an utterance with the next frame.
@@ -84,7 +93,7 @@ impl Microphone {
     pub(crate) fn next_frame(&mut self) -> Frame {
         if !self.is_speaking() {
             self.next_noise = (self.next_noise + 1) % NOISE_FRAMES;
-            return Frame { event: self.room.noise[self.next_noise].clone(), part: Part::Noise };
+            return Frame { message: self.room.noise[self.next_noise].clone(), part: Part::Noise };
         }
         let end = (self.position + self.room.frame).min(self.speech.len());
         let mut samples = self.speech[self.position..end].to_vec();
@@ -94,7 +103,7 @@ impl Microphone {
         if !self.is_speaking() {
             self.say(Arc::new([]));
         }
-        Frame { event: wire::append(&Encoder::new(self.room.format).encode(&samples).concat()).into(), part }
+        Frame { message: wire::append(self.room.transport, self.encoder.encode(&samples).concat()), part }
     }
 }
 
@@ -104,7 +113,7 @@ mod tests {
 
     #[test]
     fn an_utterance_is_framed_and_noise_surrounds_it() {
-        let mut mic = Microphone::new(Room::new(AudioFormat::Pcm16, 20), 3);
+        let mut mic = Microphone::new(Room::new(AudioFormat::Pcm16, Transport::Json, 20), 3);
         assert_eq!(mic.next_frame().part, Part::Noise);
         mic.say(vec![1_000; 481].into());
         assert!(mic.is_speaking());
@@ -119,11 +128,21 @@ mod tests {
 
     #[test]
     fn all_frames_have_one_length() {
-        let mut mic = Microphone::new(Room::new(AudioFormat::Pcmu, 20), 0);
-        let noise = mic.next_frame().event.len();
+        let mut mic = Microphone::new(Room::new(AudioFormat::Pcmu, Transport::Json, 20), 0);
+        let noise = mic.next_frame().message.len();
         mic.say(vec![1_000; 7].into());
         let frame = mic.next_frame();
         assert_eq!(frame.part, Part::Speech { first: true, last: true });
-        assert_eq!(frame.event.len(), noise);
+        assert_eq!(frame.message.len(), noise);
+    }
+
+    #[test]
+    fn opus_is_one_packet_a_frame() {
+        let mut mic = Microphone::new(Room::new(AudioFormat::Opus, Transport::Binary, 20), 0);
+        mic.say(vec![1_000; 1_000].into());
+        for _ in 0..5 {
+            let Message::Binary(packet) = mic.next_frame().message else { panic!("not binary") };
+            assert_eq!(AudioFormat::Opus.samples_in(&packet), 480);
+        }
     }
 }

@@ -72,7 +72,7 @@ fn common(args: &Args, turns: mpsc::Sender<TurnRecord>, stop: watch::Receiver<St
             text: args.text,
             instructions: args.instructions.clone(),
         },
-        room: Room::new(format, args.frame_ms),
+        room: Room::new(format, args.audio, args.frame_ms),
         frame: Duration::from_millis(args.frame_ms.into()),
         turn_timeout: Duration::from_secs_f64(args.turn_timeout),
         connect_timeout: Duration::from_secs_f64(args.connect_timeout),

@@ -285,7 +285,7 @@ impl Talk {
         }
         let frame = self.mic.next_frame();
         let now = Instant::now();
-        self.line.send(frame.event).await?;
+        self.line.send_message(frame.message).await?;
         let Part::Speech { first, last } = frame.part else { return Ok(()) };
         if first {
             self.began = now;

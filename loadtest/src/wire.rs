@@ -10,8 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
-use crate::args::TurnDetection;
+use crate::args::{Transport, TurnDetection};
 
 /// What the server says.
 #[derive(Debug, Deserialize)]
@@ -47,6 +48,16 @@ pub(crate) enum ServerEvent {
     ResponseDone { response: Response },
     #[serde(rename = "response.output_item.added")]
     OutputItemAdded { response_id: String, item: Id },
+    #[serde(rename = "response.content_part.added")]
+    PartAdded {
+        response_id: String,
+        item_id: String,
+        #[serde(default)]
+        antiphon: Option<PartExtension>,
+    },
+    /// A binary frame: the number of its audio stream, and audio.
+    #[serde(skip)]
+    BinaryAudio { stream: u32, audio: Vec<u8> },
     #[serde(rename = "response.output_audio.delta")]
     AudioDelta { response_id: String, item_id: String, delta: String },
     #[serde(rename = "response.output_audio_transcript.delta", alias = "response.output_text.delta")]
@@ -70,6 +81,12 @@ pub(crate) struct Response {
     pub(crate) status_details: Option<Value>,
     #[serde(default)]
     pub(crate) antiphon: Option<Extension>,
+}
+
+/// What Antiphon adds to a part where audio is binary.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PartExtension {
+    pub(crate) audio_stream: u32,
 }
 
 /// What Antiphon adds to a finished response; other servers do not.
@@ -155,8 +172,16 @@ fn format_object(format: AudioFormat) -> Value {
     }
 }
 
-/// One frame of the microphone. Written by hand: it is the hottest path of this program.
-pub(crate) fn append(audio: &[u8]) -> String {
+/// One frame of the microphone.
+pub(crate) fn append(transport: Transport, audio: Vec<u8>) -> Message {
+    match transport {
+        Transport::Json => Message::Text(append_event(&audio).into()),
+        Transport::Binary => Message::Binary(audio.into()),
+    }
+}
+
+/// Written by hand: it is the hottest path of this program.
+fn append_event(audio: &[u8]) -> String {
     let mut event = String::with_capacity(audio.len() * 4 / 3 + 64);
     event.push_str(r#"{"type":"input_audio_buffer.append","audio":""#);
     STANDARD.encode_string(audio, &mut event);
@@ -185,6 +210,12 @@ pub(crate) fn truncate(item_id: &str, heard_ms: u64) -> String {
 /// The bytes of a base64 text; none where it is no base64.
 pub(crate) fn decoded(base64: &str) -> Vec<u8> {
     STANDARD.decode(base64).unwrap_or_default()
+}
+
+/// A binary frame of the server; `None` where it is too short for one.
+pub(crate) fn binary_audio(frame: &[u8]) -> Option<ServerEvent> {
+    let (stream, audio) = frame.split_first_chunk::<4>()?;
+    Some(ServerEvent::BinaryAudio { stream: u32::from_be_bytes(*stream), audio: audio.to_vec() })
 }
 
 #[cfg(test)]
@@ -226,7 +257,7 @@ mod tests {
         let typing = SessionWish { text: true, format: AudioFormat::Pcma, ..wish() };
         let kinds =
             ["input_audio_buffer.commit", "input_audio_buffer.clear", "response.create", "response.cancel"];
-        let events = [typing.update(), append(&[1, 2]), user_text("Hello."), truncate("item_1", 700)];
+        let events = [typing.update(), append_event(&[1, 2]), user_text("Hello."), truncate("item_1", 700)];
         for event in events.into_iter().chain(kinds.map(bare)) {
             assert!(parse_client_event(&event).is_ok(), "{event}");
         }
@@ -236,7 +267,7 @@ mod tests {
     fn audio_frames_are_json_and_their_length_is_known() {
         for length in [0, 1, 2, 3, 960] {
             let audio = vec![7; length];
-            let event: Value = serde_json::from_str(&append(&audio)).unwrap();
+            let event: Value = serde_json::from_str(&append_event(&audio)).unwrap();
             let text = event["audio"].as_str().unwrap();
             assert_eq!(STANDARD.decode(text).unwrap(), audio);
             assert_eq!(decoded(text).len(), length);

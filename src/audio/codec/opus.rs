@@ -3,6 +3,8 @@
 //! Coded at 24 kHz, the rate of everything else on the wire, in mono. A decoder may choose any rate of its own, and
 //! packets that come in may be of any rate, of one or two channels and of 2.5 to 120 ms.
 
+use std::sync::{Mutex, PoisonError};
+
 use opus::{Application, Bitrate, Channels, Decoder, Encoder, packet};
 
 use crate::audio::AudioError;
@@ -29,7 +31,8 @@ pub(in crate::audio) fn samples_in_packet(bytes: &[u8], rate: u32) -> usize {
 /// Samples to packets.
 #[derive(Debug)]
 pub(super) struct PacketEncoder {
-    encoder: Encoder,
+    /// Never locked, only borrowed: libopus' states may go from thread to thread, and this says so of references.
+    encoder: Mutex<Encoder>,
     /// Less than a packet.
     begun: Vec<i16>,
 }
@@ -39,7 +42,7 @@ impl Default for PacketEncoder {
         let mut encoder = Encoder::new(RATE, Channels::Mono, Application::Voip).expect(SETTINGS);
         encoder.set_bitrate(Bitrate::Bits(BITRATE)).expect(SETTINGS);
         encoder.set_complexity(COMPLEXITY).expect(SETTINGS);
-        Self { encoder, begun: Vec::with_capacity(PACKET_SAMPLES) }
+        Self { encoder: Mutex::new(encoder), begun: Vec::with_capacity(PACKET_SAMPLES) }
     }
 }
 
@@ -63,7 +66,8 @@ impl PacketEncoder {
     }
 
     fn packet(&mut self, samples: &[i16; PACKET_SAMPLES]) -> Vec<u8> {
-        let packet = self.encoder.encode_vec(samples, MAX_PACKET_BYTES);
+        let encoder = self.encoder.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let packet = encoder.encode_vec(samples, MAX_PACKET_BYTES);
         packet.expect("libopus codes whole frames into the largest packet")
     }
 }
@@ -71,12 +75,13 @@ impl PacketEncoder {
 /// Packets to samples.
 #[derive(Debug)]
 pub(super) struct PacketDecoder {
-    decoder: Decoder,
+    /// As the encoder.
+    decoder: Mutex<Decoder>,
 }
 
 impl Default for PacketDecoder {
     fn default() -> Self {
-        Self { decoder: Decoder::new(RATE, Channels::Mono).expect(SETTINGS) }
+        Self { decoder: Mutex::new(Decoder::new(RATE, Channels::Mono).expect(SETTINGS)) }
     }
 }
 
@@ -88,7 +93,8 @@ impl PacketDecoder {
         }
         let error = |_| AudioError::BadPacket { bytes: bytes.len() };
         let mut samples = vec![0; MAX_PACKET_SAMPLES];
-        let count = self.decoder.decode(bytes, &mut samples, false).map_err(error)?;
+        let decoder = self.decoder.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let count = decoder.decode(bytes, &mut samples, false).map_err(error)?;
         samples.truncate(count);
         Ok(samples)
     }
