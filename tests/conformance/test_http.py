@@ -87,6 +87,12 @@ async def test_transcription_streams(client: AsyncOpenAI):
     assert plain(events[-1].text) == SAID
 
 
+async def test_transcription_tells_how_sure_it_is(client: AsyncOpenAI):
+    heard = await client.audio.transcriptions.create(file=recording(), model="whisper-1", include=["logprobs"])
+    assert heard.logprobs and all(token.logprob <= 0 for token in heard.logprobs)
+    assert plain("".join(token.token for token in heard.logprobs)) == plain(heard.text)
+
+
 async def test_transcription_of_a_long_file(client: AsyncOpenAI):
     pcm = b"".join(speech.spoken(text) + speech.silence(0.9) for text in SENTENCES * 12)
     heard = await client.audio.transcriptions.create(file=wav(pcm), model="whisper-1", response_format="verbose_json")
