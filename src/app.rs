@@ -4,6 +4,7 @@
 //! [`Server::start`] loads engines, listens and says where; [`Server::stop`] ends every session, then the
 //! engines, and says what did not end.
 
+mod alerts;
 mod budget;
 mod governor;
 mod https;
@@ -38,7 +39,7 @@ use crate::session::health::SessionHealth;
 use crate::session::settings::{EchoSettings, Modality, Purpose, SessionSettings, TurnDetection};
 use crate::session::{AdmissionGate, LiveConfig, LiveSettings};
 use crate::session::{SessionComponentFactory, SessionConfig, SessionRouter};
-use crate::telemetry::{LogFilter, Metrics, TelemetryError};
+use crate::telemetry::{AlertBoard, LogFilter, Metrics, TelemetryError};
 use https::Https;
 use reload::{Live, Reloader};
 
@@ -197,8 +198,15 @@ impl Server {
         let (pools, admission) = (factory.pools.clone(), AdmissionGate::new(limits));
         let sessions = SessionRouter::new(factory);
         let (server_config, defaults) = (config.server.clone(), session_defaults(&config.session));
-        let live =
-            Live { sessions: sessions.clone(), admission: admission.clone(), pools: pools.clone(), logs };
+        let alerts = AlertBoard::new(config.alerts);
+        let ram_budget = Some(budget::budget(&config).ram_bytes).filter(|bytes| *bytes < u64::MAX);
+        let live = Live {
+            sessions: sessions.clone(),
+            admission: admission.clone(),
+            pools: pools.clone(),
+            logs,
+            alerts: alerts.clone(),
+        };
         let reloader = Arc::new(Reloader::new(config, live));
         let control = Arc::clone(&reloader) as Arc<_>;
         let tending = admission.clone().tend(runtime.shutdown_token().clone());
@@ -206,17 +214,22 @@ impl Server {
         let followers = (sessions.live().clone(), admission.clone());
         let governing = governor::govern(pools.clone(), followers, runtime.shutdown_token().clone());
         drop(runtime.spawn("governor", governing));
+        let health = SessionHealth::new(sessions.clone());
+        let (pools_seen, admission_seen) = (pools.clone(), admission.clone());
+        let measured =
+            alerts::Measured { pools: pools_seen, admission: admission_seen, health: health.clone(), ram_budget };
+        let watching = alerts::watch(alerts.clone(), measured, runtime.shutdown_token().clone());
+        drop(runtime.spawn("alerts", watching));
         let state = ServerState::new(
             server_config,
             defaults,
             (sessions, admission),
             (pools, models, runtime.clone()),
-            (metrics, control),
+            (metrics, control, alerts),
         );
         state.set_ready();
         drop(runtime.spawn("metrics", fold_metrics(state.metrics.clone(), runtime.shutdown_token().clone())));
         let shutdown = runtime.shutdown_token().clone();
-        let health = SessionHealth::new(state.sessions.clone());
         drop(runtime.spawn("session health", health.run(shutdown.clone())));
         let service = router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
         // Small frames go out at once and do not wait for the client to acknowledge the last one.

@@ -180,7 +180,7 @@ async fn what_is_wrong_is_told_with_its_field() {
     for (fields, status, param, code) in [
         (&[("response_format", "yaml")][..], 400, "response_format", "invalid_value"),
         (&[("stream", "true"), ("response_format", "srt")], 400, "response_format", "invalid_value"),
-        (&[("include[]", "logprobs")], 400, "include", "invalid_value"),
+        (&[("include[]", "words")], 400, "include", "invalid_value"),
         (&[("model", "wisper")], 404, "model", "model_not_found"),
     ] {
         let (found, answer) = transcribe(&server, fields).await;

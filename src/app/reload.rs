@@ -11,7 +11,7 @@ use crate::pool::{PoolsConfig, ResourcePoolManager};
 use crate::server::api::config::{BodyFormat, ConfigControl, ConfigRefusal, RefusedKey};
 use crate::session::admission::AdmissionLimits;
 use crate::session::{AdmissionGate, LiveSettings, SessionRouter};
-use crate::telemetry::{LogFilter, metrics as names};
+use crate::telemetry::{AlertBoard, LogFilter, metrics as names};
 
 /// What follows a change of the configuration.
 #[derive(Debug)]
@@ -20,12 +20,14 @@ pub(super) struct Live {
     pub(super) admission: AdmissionGate,
     pub(super) pools: ResourcePoolManager,
     pub(super) logs: LogFilter,
+    pub(super) alerts: AlertBoard,
 }
 
 impl Live {
     /// Tells every subsystem its part.
     fn reconfigure(&self, config: &Config) {
         self.logs.reconfigure(&config.telemetry);
+        self.alerts.reconfigure(config.alerts);
         self.pools.reconfigure(&pools_config(config));
         self.sessions.reconfigure(LiveSettings::new(config.session.clone(), config.features));
         let limits = AdmissionLimits::new(config.server.max_sessions, &config.server.admission);

@@ -1,6 +1,7 @@
 //! Every key: what it means and which values it takes. Validation, the example file and the manual read these
 //! tables, one of what serves people and one of what computes. A key's default and type stand in the struct of the module that reads it.
 
+mod alerts;
 mod engines;
 mod service;
 
@@ -36,7 +37,7 @@ const DAY_S: f64 = 86_400.0;
 
 /// Every key, in the order in which people read them.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
-    service::KEYS.iter().chain(engines::KEYS)
+    service::KEYS.iter().chain(engines::KEYS).chain(alerts::KEYS)
 }
 
 /// A key that is read once, when the server starts.

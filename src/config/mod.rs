@@ -33,7 +33,7 @@ use crate::pool::PoolsConfig;
 use crate::pool::memory::MemoryConfig;
 use crate::server::ServerConfig;
 use crate::session::{FeaturesConfig, SessionConfig};
-use crate::telemetry::TelemetryConfig;
+use crate::telemetry::{AlertsConfig, TelemetryConfig};
 
 /// The file that is read where no other is named.
 pub const DEFAULT_FILE: &str = "antiphon.toml";
@@ -58,6 +58,8 @@ pub struct Config {
     pub memory: MemoryConfig,
     /// Logs and metrics.
     pub telemetry: TelemetryConfig,
+    /// When alerts fire.
+    pub alerts: AlertsConfig,
 }
 
 /// Values for a kind of machine, below everything that is set explicitly.

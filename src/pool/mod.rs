@@ -30,7 +30,7 @@ pub use governor::{Degradation, DegradationSignal, GovernorConfig};
 pub use instance::{Instance, Rebuild};
 pub use lease::{Lease, LeaseError, LeaseRequest};
 pub use manager::ResourcePoolManager;
-pub use pool::{InstanceStats, PoolStats, ResourcePool};
+pub use pool::{CallCounts, InstanceStats, PoolStats, ResourcePool};
 pub use probe::Probed;
 pub use queue::{HolderId, WorkClass};
 pub use scheduler::Scheduler;

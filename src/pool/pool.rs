@@ -56,6 +56,17 @@ pub struct InstanceStats {
     pub draining: bool,
     /// How often it was built anew.
     pub restarts: u32,
+    /// Calls that succeeded, and calls that failed.
+    pub calls: CallCounts,
+}
+
+/// Calls of an instance since it was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CallCounts {
+    /// Those that succeeded.
+    pub succeeded: u64,
+    /// Those that failed.
+    pub failed: u64,
 }
 
 /// Engines of one kind that sessions share. Clones are handles to the same pool.
@@ -190,12 +201,15 @@ pub(super) struct Member<E: ?Sized> {
     pub(super) probing: bool,
     /// When it last showed that it works.
     pub(super) proven: Instant,
+    /// How its calls ended.
+    calls: CallCounts,
 }
 
 impl<E: ?Sized> Member<E> {
     fn new(instance: Instance<E>) -> Self {
         let (breaker, proven) = (Breaker::default(), Instant::now());
-        Self { instance, breaker, draining: false, quarantined: false, probing: false, proven }
+        let calls = CallCounts::default();
+        Self { instance, breaker, draining: false, quarantined: false, probing: false, proven, calls }
     }
 }
 
@@ -226,6 +240,7 @@ impl<E: ?Sized> Shared<E> {
         if let Some(member) = self.lock().get_mut(&id) {
             member.breaker.on_success();
             member.proven = Instant::now();
+            member.calls.succeeded += 1;
         }
     }
 
@@ -235,6 +250,7 @@ impl<E: ?Sized> Shared<E> {
         let mut members = self.lock();
         let Some(member) = members.get_mut(&id) else { return };
         let name = Arc::clone(&member.instance.name);
+        member.calls.failed += 1;
         let opened = member.breaker.on_failure(limit, backoff, Instant::now());
         drop(members);
         metrics::counter!(names::ENGINE_ERRORS_TOTAL, "engine" => name.to_string(), "kind" => error.kind())
@@ -272,6 +288,7 @@ impl<E: ?Sized> Shared<E> {
             fallback: instance.fallback,
             draining: member.draining,
             restarts: instance.restarts,
+            calls: member.calls,
         }
     }
 

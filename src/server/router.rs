@@ -19,7 +19,7 @@ use crate::pool::ResourcePoolManager;
 use crate::runtime::Runtime;
 use crate::session::settings::SessionSettings;
 use crate::session::{AdmissionGate, SessionRouter};
-use crate::telemetry::Metrics;
+use crate::telemetry::{AlertBoard, Metrics};
 
 /// What pages may load: this server's own files, and its socket.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; \
@@ -46,6 +46,8 @@ pub struct ServerState {
     pub control: Arc<dyn ConfigControl>,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// What `/api/alerts` shows.
+    pub alerts: AlertBoard,
     /// What opens sessions in place of an API key.
     pub(super) secrets: ClientSecrets,
     /// Files that may be sent at once.
@@ -62,7 +64,7 @@ impl ServerState {
         session_defaults: SessionSettings,
         (sessions, admission): (SessionRouter, AdmissionGate),
         (pools, models, runtime): (ResourcePoolManager, Arc<[ModelInfo]>, Runtime),
-        (metrics, control): (Metrics, Arc<dyn ConfigControl>),
+        (metrics, control, alerts): (Metrics, Arc<dyn ConfigControl>, AlertBoard),
     ) -> Self {
         Self {
             session_defaults: Arc::new(session_defaults),
@@ -73,6 +75,7 @@ impl ServerState {
             runtime,
             control,
             metrics,
+            alerts,
             secrets: ClientSecrets::default(),
             uploads: Arc::new(Semaphore::new(config.uploads.max_at_once)),
             compressors: websocket::compressors(),

@@ -84,6 +84,8 @@ pub const QUOTA_REFUSALS_TOTAL: &str = "antiphon_quota_refusals_total";
 pub const SESSION_MEMORY_BYTES: &str = "antiphon_session_memory_bytes";
 /// Sessions ended because they were unhealthy, by `reason`: `stuck`, `leaking`, `silent`.
 pub const UNHEALTHY_TOTAL: &str = "antiphon_sessions_unhealthy_total";
+/// Alerts that fire now, by `alert`.
+pub const ALERTS_FIRING: &str = "antiphon_alerts_firing";
 
 /// Values of the label `stage` of [`STAGE_SECONDS`].
 pub mod stage {
@@ -191,6 +193,7 @@ pub const ALL: &[Metric] = &[
         ..gauge(SESSION_MEMORY_BYTES, "of", "Accounted bytes of sessions: all, largest")
     },
     counter(UNHEALTHY_TOTAL, "reason", "Sessions that were ended because they were unhealthy"),
+    gauge(ALERTS_FIRING, "alert", "Alerts that fire now, see `GET /api/alerts`"),
 ];
 
 /// Which way audio or bytes go, seen from the server.

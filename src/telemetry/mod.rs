@@ -7,11 +7,13 @@
 //! Labels come from small closed sets (a pool, an error code). A session's id, a user's name or anything that
 //! a user said is never a label and never in a log line above DEBUG.
 
+pub mod alerts;
 mod exporter;
 pub mod machine;
 pub mod metrics;
 pub mod process;
 
+pub use alerts::{AlertBoard, AlertsConfig};
 pub use exporter::Metrics;
 
 use std::io::IsTerminal;

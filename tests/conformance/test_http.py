@@ -12,7 +12,8 @@ import frames as rules
 import httpx2 as http
 import pytest
 import speech
-from conftest import KEY, Talk, words
+from conftest import KEY, Talk
+from frames import words
 from openai import APIStatusError, AsyncOpenAI, NotFoundError
 
 SENTENCES = ["What time is it?", "Good morning."]
@@ -85,6 +86,12 @@ async def test_transcription_streams(client: AsyncOpenAI):
     assert [event.type for event in events] == ["transcript.text.delta"] * 2 + ["transcript.text.done"]
     assert "".join(event.delta for event in events[:-1]) == events[-1].text
     assert plain(events[-1].text) == SAID
+
+
+async def test_transcription_tells_how_sure_it_is(client: AsyncOpenAI):
+    heard = await client.audio.transcriptions.create(file=recording(), model="whisper-1", include=["logprobs"])
+    assert heard.logprobs and all(token.logprob <= 0 for token in heard.logprobs)
+    assert plain("".join(token.token for token in heard.logprobs)) == plain(heard.text)
 
 
 async def test_transcription_of_a_long_file(client: AsyncOpenAI):

@@ -3,6 +3,7 @@
 //!
 //! Errors have OpenAI's shape. What is not there and what is not for this viewer is the same 404.
 
+mod alerts;
 pub mod config;
 mod requests;
 mod sessions;
@@ -24,6 +25,7 @@ use super::router::ServerState;
 pub(super) fn routes() -> Router<ServerState> {
     Router::new()
         .route("/api/status", get(status::status))
+        .route("/api/alerts", get(alerts::list))
         .route("/api/sessions", get(sessions::list))
         .route("/api/sessions/{id}", get(sessions::one))
         .route("/api/requests", get(requests::list).delete(requests::cancel_all))

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use tokio::time::timeout;
 
 use super::error::AudioError;
-use super::formats::{FORMATS, TextFormat};
+use super::formats::{FORMATS, TextFormat, Wanted};
 
 /// How long a client may take to send its file.
 const SENDING: Duration = Duration::from_secs(300);
@@ -21,9 +21,8 @@ const DIARIZED: &str = "diarized_json";
 pub(super) struct Form {
     pub(super) file: Bytes,
     pub(super) model: Option<String>,
-    pub(super) language: Option<String>,
     pub(super) prompt: Option<String>,
-    pub(super) format: TextFormat,
+    pub(super) wanted: Wanted,
     pub(super) stream: bool,
 }
 
@@ -35,6 +34,7 @@ struct Fields {
     prompt: Option<String>,
     format: Option<TextFormat>,
     stream: bool,
+    logprobs: bool,
 }
 
 impl Form {
@@ -73,8 +73,9 @@ impl Fields {
             "temperature" => temperature(&text)?,
             "stream" => self.stream = flag(&text)?,
             "timestamp_granularities" | "timestamp_granularities[]" => granularity(&text)?,
+            "include" | "include[]" if text == "logprobs" => self.logprobs = true,
             "include" | "include[]" => {
-                let message = format!("'include' is '{text}'; the engine tells nothing more. Leave it out.");
+                let message = format!("'include' holds '{text}'; 'logprobs' is all there is.");
                 return Err(AudioError::field("include", message));
             }
             // What this server does not know, as elsewhere.
@@ -102,8 +103,12 @@ impl Fields {
                 "With 'stream', 'response_format' is 'json' or 'text'; subtitles and segments come whole.";
             return Err(AudioError::field("response_format", message));
         }
-        let Self { model, language, prompt, stream, .. } = self;
-        Ok(Form { file, model, language, prompt, format, stream })
+        let Self { model, language, prompt, stream, logprobs, .. } = self;
+        if logprobs && format != TextFormat::Json {
+            let message = "'include' holds 'logprobs', which 'response_format' 'json' alone has.";
+            return Err(AudioError::field("include", message));
+        }
+        Ok(Form { file, model, prompt, wanted: Wanted { format, language, logprobs }, stream })
     }
 }
 

@@ -9,6 +9,8 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::engine::stt::TokenLogprob;
+
 /// Formats that are made.
 pub(super) const FORMATS: &[(&str, TextFormat)] = &[
     ("json", TextFormat::Json),
@@ -42,6 +44,34 @@ pub(super) struct Segment {
     pub(super) span_ms: (u64, u64),
     /// The language that the engine heard, where it says.
     pub(super) language: Option<String>,
+    /// The tokens and how sure the engine is of each; empty where it does not say.
+    pub(super) tokens: Vec<TokenLogprob>,
+}
+
+impl Segment {
+    /// The tokens in OpenAI's shape.
+    pub(super) fn logprobs(&self) -> Vec<Value> {
+        let token = |token: &TokenLogprob| {
+            let text = String::from_utf8_lossy(&token.bytes);
+            json!({"token": text, "bytes": token.bytes, "logprob": token.logprob})
+        };
+        self.tokens.iter().map(token).collect()
+    }
+
+    fn mean_logprob(&self) -> Option<f64> {
+        let sum: f64 = self.tokens.iter().map(|token| f64::from(token.logprob)).sum();
+        (!self.tokens.is_empty()).then(|| sum / self.tokens.len() as f64)
+    }
+}
+
+/// What of a transcript is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Wanted {
+    pub(super) format: TextFormat,
+    /// The language that the client named.
+    pub(super) language: Option<String>,
+    /// Whether how sure the engine is of each token.
+    pub(super) logprobs: bool,
 }
 
 /// All that was said.
@@ -65,14 +95,23 @@ impl Transcription {
         json!({"type": "duration", "seconds": self.seconds.ceil()})
     }
 
-    /// The answer in this format; `asked` is the language that the client named.
-    pub(super) fn response(&self, format: TextFormat, asked: Option<&str>) -> Response {
+    /// The tokens of all segments.
+    pub(super) fn logprobs(&self) -> Vec<Value> {
+        self.segments.iter().flat_map(Segment::logprobs).collect()
+    }
+
+    /// The answer.
+    pub(super) fn response(&self, wanted: &Wanted) -> Response {
         let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
-        match format {
+        match wanted.format {
             TextFormat::Json => {
-                axum::Json(json!({"text": self.text(), "usage": self.usage()})).into_response()
+                let mut answer = json!({"text": self.text(), "usage": self.usage()});
+                if wanted.logprobs {
+                    answer["logprobs"] = self.logprobs().into();
+                }
+                axum::Json(answer).into_response()
             }
-            TextFormat::VerboseJson => axum::Json(self.verbose(asked)).into_response(),
+            TextFormat::VerboseJson => axum::Json(self.verbose(wanted.language.as_deref())).into_response(),
             TextFormat::Text => (plain, self.text() + "\n").into_response(),
             TextFormat::Srt => (plain, self.srt()).into_response(),
             TextFormat::Vtt => {
@@ -122,7 +161,7 @@ fn segment((id, segment): (usize, &Segment)) -> Value {
     json!({
         "id": id, "seek": begin / 10, "start": seconds(begin), "end": seconds(end), "text": segment.text,
         "tokens": [], "temperature": 0.0,
-        "avg_logprob": null, "compression_ratio": null, "no_speech_prob": null,
+        "avg_logprob": segment.mean_logprob(), "compression_ratio": null, "no_speech_prob": null,
     })
 }
 
@@ -136,8 +175,11 @@ mod tests {
     use super::*;
 
     fn transcription() -> Transcription {
-        let segment =
-            |text: &str, span_ms| Segment { text: text.to_owned(), span_ms, language: Some("en".to_owned()) };
+        let segment = |text: &str, span_ms| {
+            let token = |logprob| TokenLogprob { bytes: b"x".to_vec(), logprob };
+            let tokens = if text == "Bye." { Vec::new() } else { vec![token(-0.5), token(-0.25)] };
+            Segment { text: text.to_owned(), span_ms, language: Some("en".to_owned()), tokens }
+        };
         let segments = vec![segment("Good morning.", (320, 1_500)), segment("Bye.", (3_600_050, 3_661_999))];
         Transcription { segments, seconds: 3_662.25 }
     }
@@ -163,6 +205,12 @@ mod tests {
             (&json!(1), &json!(3600.05), &json!(3661.999))
         );
         assert_eq!(segment["avg_logprob"], Value::Null);
+        assert_eq!(verbose["segments"][0]["avg_logprob"], -0.375);
+        let logprobs = transcription().logprobs();
+        assert_eq!(
+            logprobs,
+            [-0.5, -0.25].map(|logprob| json!({"token": "x", "bytes": [120], "logprob": logprob}))
+        );
         assert_eq!(Transcription::default().verbose(Some("de"))["language"], "de");
         assert_eq!(Transcription::default().verbose(None)["language"], "unknown");
     }

@@ -13,7 +13,7 @@ use super::formats::Segment;
 use super::job::{Gone, Results};
 use super::pieces::{Piece, PieceCutter};
 use crate::audio::{MediaReader, Resampler};
-use crate::engine::stt::{STT_SAMPLE_RATE, SttRequest};
+use crate::engine::stt::{STT_SAMPLE_RATE, SttRequest, Transcript};
 use crate::engine::vad::VadDetector;
 use crate::pool::{HolderId, LeaseRequest, ResourcePoolManager, WorkClass};
 use crate::runtime::Runtime;
@@ -83,7 +83,8 @@ impl Listener {
                 Err(error) => return Ok(Err(error.into())),
             };
             if !transcript.text.is_empty() {
-                let segment = Segment { text: transcript.text, span_ms, language: transcript.language };
+                let Transcript { text, language, tokens, .. } = transcript;
+                let segment = Segment { text, span_ms, language, tokens };
                 self.results.send(Heard::Segment(segment)).await?;
             }
         }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::error::AudioError;
 use super::form::Form;
-use super::formats::Transcription;
+use super::formats::{Segment, Transcription};
 use super::hearing::{Heard, Listener, Recording};
 use super::job::{self, Outside};
 use crate::engine::model::ModelKind;
@@ -61,13 +61,13 @@ pub(super) async fn transcribe(
     if let Err(refusal) = models::check(&state.models, form.model.as_deref(), ModelKind::SpeechToText) {
         return *refusal;
     }
-    let (format, stream, language) = (form.format, form.stream, form.language.clone());
+    let (wanted, stream) = (form.wanted.clone(), form.stream);
     let results = start(&state, outside, form, place);
     match job::begun(results).await {
         Err(error) => error.response(),
-        Ok(heard) if stream => events(heard).into_response(),
+        Ok(heard) if stream => events(heard, wanted.logprobs).into_response(),
         Ok(heard) => match collect(heard).await {
-            Ok(transcription) => transcription.response(format, language.as_deref()),
+            Ok(transcription) => transcription.response(&wanted),
             Err(error) => error.response(),
         },
     }
@@ -85,7 +85,8 @@ fn start(
     place: impl Send + 'static,
 ) -> tokio::sync::mpsc::Receiver<Result<Heard, AudioError>> {
     let max_audio_s = state.config.uploads.max_audio_s;
-    let Form { file, language, prompt, .. } = form;
+    let Form { file, prompt, wanted, .. } = form;
+    let language = wanted.language;
     let recording = Recording { file, language, prompt, max_audio_s };
     let (pools, runtime, detector) = (state.pools.clone(), state.runtime.clone(), state.sessions.detector());
     let (holder, tracker) = (outside.holder, outside.tracker.stage(Stage::Stt));
@@ -113,26 +114,33 @@ async fn collect(heard: impl Stream<Item = Result<Heard, AudioError>>) -> Result
 /// `transcript.text.delta` for what is said between two pauses, and at last `transcript.text.done`.
 fn events(
     heard: impl Stream<Item = Result<Heard, AudioError>> + Send + 'static,
+    logprobs: bool,
 ) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
-    let events = heard.scan(Transcription::default(), |transcription, heard| {
-        std::future::ready(Some(event(transcription, heard)))
+    let events = heard.scan(Transcription::default(), move |transcription, heard| {
+        let (segment, mut event) = event(transcription, heard);
+        if logprobs && event["type"] != "error" {
+            let sure = segment.map_or_else(|| transcription.logprobs(), |segment| segment.logprobs());
+            event["logprobs"] = sure.into();
+        }
+        std::future::ready(Some(event))
     });
     Sse::new(events.map(|event| Event::default().json_data(event))).keep_alive(KeepAlive::default())
 }
 
-fn event(transcription: &mut Transcription, heard: Result<Heard, AudioError>) -> Value {
+/// The event, and the segment that it is about.
+fn event(transcription: &mut Transcription, heard: Result<Heard, AudioError>) -> (Option<Segment>, Value) {
     match heard {
         Ok(Heard::Segment(segment)) => {
             let space = if transcription.segments.is_empty() { "" } else { " " };
             let delta = format!("{space}{}", segment.text);
-            transcription.segments.push(segment);
-            json!({"type": "transcript.text.delta", "delta": delta})
+            transcription.segments.push(segment.clone());
+            (Some(segment), json!({"type": "transcript.text.delta", "delta": delta}))
         }
         Ok(Heard::End(seconds)) => {
             transcription.seconds = seconds;
             let (text, usage) = (transcription.text(), transcription.usage());
-            json!({"type": "transcript.text.done", "text": text, "usage": usage})
+            (None, json!({"type": "transcript.text.done", "text": text, "usage": usage}))
         }
-        Err(error) => error.event(),
+        Err(error) => (None, error.event()),
     }
 }

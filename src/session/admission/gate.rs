@@ -4,6 +4,7 @@
 //! alone moves the line on where time does (long waits, headroom that returns).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub struct AdmissionStats {
     pub queued: usize,
     /// How many are being told to come back.
     pub refusing: usize,
+    /// How many were told so since the server's start.
+    pub refused: u64,
     /// Share of the first-audio target that is left, 1 at rest, 0 at the target.
     pub headroom: f64,
     /// Whether newcomers wait for headroom. For a while after, they are let in one by one.
@@ -60,7 +63,8 @@ impl AdmissionGate {
     pub fn new(limits: AdmissionLimits) -> Self {
         let state = State { line: Line::new(limits), grants: BTreeMap::new() };
         let moved = watch::Sender::new(());
-        Self(Arc::new(Shared { state: Mutex::new(state), moved, first_audio: FirstAudioMeter::default() }))
+        let (state, first_audio) = (Mutex::new(state), FirstAudioMeter::default());
+        Self(Arc::new(Shared { state, moved, first_audio, refused: AtomicU64::default() }))
     }
 
     /// Somebody comes.
@@ -110,6 +114,7 @@ impl AdmissionGate {
             max_sessions: state.line.limits().max_sessions,
             queued: load.queued,
             refusing: load.refusing,
+            refused: self.0.refused.load(Ordering::Relaxed),
             headroom,
             strained: state.line.is_strained(),
         }
@@ -123,6 +128,8 @@ pub(super) struct Shared {
     /// Says that places in line may have changed.
     moved: watch::Sender<()>,
     pub(super) first_audio: FirstAudioMeter,
+    /// Those who were told to come back.
+    refused: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -146,8 +153,14 @@ impl Shared {
                 let moved = self.moved.subscribe();
                 ("queued", Entry::Queued(Waiting::new(shared, ticket, granted, moved)))
             }
-            Arrival::Refused(after) => ("refused_soft", Entry::Refused(Refusal::new(shared, after))),
-            Arrival::TurnedAway(after) => ("refused_hard", Entry::TurnedAway(after)),
+            Arrival::Refused(after) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                ("refused_soft", Entry::Refused(Refusal::new(shared, after)))
+            }
+            Arrival::TurnedAway(after) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                ("refused_hard", Entry::TurnedAway(after))
+            }
         }
     }
 
@@ -182,6 +195,7 @@ impl Shared {
         if step.admitted {
             return Outcome::Admitted(Permit::new(Arc::clone(self)));
         }
+        self.refused.fetch_add(1, Ordering::Relaxed);
         let retry_after = self.lock().line.load(now).retry_after;
         Outcome::Expired(Refusal::new(Arc::clone(self), retry_after))
     }

@@ -1,6 +1,7 @@
 //! Looks at all sessions now and then and ends the unhealthy ones.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -72,12 +73,18 @@ pub fn judge(signs: &Signs, config: &HealthConfig) -> Option<Illness> {
 #[derive(Clone, Debug)]
 pub struct SessionHealth {
     router: SessionRouter,
+    ended: Arc<AtomicU64>,
 }
 
 impl SessionHealth {
     /// Looks at the sessions of `router`, by its limits.
     pub fn new(router: SessionRouter) -> Self {
-        Self { router }
+        Self { router, ended: Arc::default() }
+    }
+
+    /// How many sessions it has ended.
+    pub fn ended(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// Looks every `session.health.interval_s` until `shutdown`.
@@ -114,6 +121,7 @@ impl SessionHealth {
     fn end(&self, session: &Watched, illness: Illness) {
         let told = session.gauge.told_to_end.swap(true, Ordering::Relaxed);
         if !told {
+            self.ended.fetch_add(1, Ordering::Relaxed);
             metrics::counter!(names::UNHEALTHY_TOTAL, "reason" => illness.as_str()).increment(1);
             tracing::warn!(session = %session.id, reason = illness.as_str(), "an unhealthy session is ended");
         }
