@@ -12,7 +12,8 @@ import frames as rules
 import httpx2 as http
 import pytest
 import speech
-from conftest import KEY, Talk, words
+from conftest import KEY, Talk
+from frames import words
 from openai import APIStatusError, AsyncOpenAI, NotFoundError
 
 SENTENCES = ["What time is it?", "Good morning."]
