@@ -356,6 +356,35 @@ async fn a_clients_truncation_corrects_the_history() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn truncating_the_answer_that_plays_stops_it() {
+    let answer = "One two three four five six seven eight nine ten. Eleven twelve thirteen fourteen fifteen.";
+    let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::saying(0, answer));
+    let mut client = stage.open();
+    client.write("Count.").await;
+    client.send(respond()).await;
+    let speaking = |event: &SessionEvent| match event {
+        SessionEvent::Response(ResponseEvent::AudioDelta(place, _)) => Some(place.item.clone()),
+        _ => None,
+    };
+    let item = client.until(speaking).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    client.send(Action::TruncateItem { item: item.clone(), audio_end_ms: 60_000 }).await;
+    assert!(matches!(client.until(error).await, SessionError::TruncatePastEnd { .. }), "it plays on");
+    client.send(Action::TruncateItem { item: item.clone(), audio_end_ms: 500 }).await;
+    assert_eq!(client.response_done().await.status, ResponseStatus::Cancelled);
+    let truncated = |event: &SessionEvent| match event {
+        SessionEvent::ItemTruncated { item, audio_end_ms } => Some((item.clone(), *audio_end_ms)),
+        _ => None,
+    };
+    assert_eq!(client.until(truncated).await, (item, 500));
+    client.send(respond()).await;
+    assert_eq!(client.response_done().await.status, ResponseStatus::Completed);
+    let history = stage.llm.calls().pop().expect("a second call").messages;
+    let heard = &history.iter().find(|message| message.role == ChatRole::Assistant).expect("the answer").content;
+    assert!(answer.starts_with(heard.as_str()) && heard.len() < answer.len() / 2, "{heard}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_voice_is_fixed_once_it_was_heard_and_updates_apply_whole_or_not_at_all() {
     let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::echoing());
     let mut client = stage.open();

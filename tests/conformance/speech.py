@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import array
 import asyncio
+import audioop  # of the standard library before Python 3.13, of audioop-lts since
 import functools
 import subprocess
 from collections.abc import AsyncIterator
 
 RATE = 24_000
+TELEPHONE_RATE = 8_000
 CHUNK = RATE // 50 * 2  # bytes in 20 ms
 
 
@@ -51,6 +53,18 @@ async def paced(pcm: bytes) -> AsyncIterator[bytes]:
     for index, piece in enumerate(chunks(pcm)):
         await asyncio.sleep(max(0.0, start + index * 0.02 - clock()))
         yield piece
+
+
+def telephone(pcm: bytes, law: str) -> bytes:
+    """24 kHz PCM16 as G.711: `pcmu` or `pcma`, 8 kHz."""
+    samples = array.array("h", pcm)
+    thirds = array.array("h", (sum(samples[at : at + 3]) // 3 for at in range(0, len(samples) - 2, 3)))
+    return {"pcmu": audioop.lin2ulaw, "pcma": audioop.lin2alaw}[law](thirds.tobytes(), 2)
+
+
+def from_telephone(coded: bytes, law: str) -> bytes:
+    """G.711 as PCM16, still 8 kHz."""
+    return {"pcmu": audioop.ulaw2lin, "pcma": audioop.alaw2lin}[law](coded, 2)
 
 
 def loudness(pcm: bytes) -> float:

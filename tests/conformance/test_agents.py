@@ -106,3 +106,16 @@ async def test_barge_in_truncates_to_what_was_heard(run, record):
         assert len(kept["content"][0].get("transcript") or "") < len(said)
         await record.completed()
         await speaking
+
+
+async def test_interrupt_stops_the_answer(run, record):
+    """With server turns the model only truncates what it plays; that must be enough."""
+    async with run() as session:
+        await session.send_message("Tell me a story.")
+        item = (await record.until("response.output_audio.delta"))["item_id"]
+        await session.interrupt()
+        cut = (await record.until("response.done"))["response"]
+        assert (cut["status"], cut["status_details"]["reason"]) == ("cancelled", "client_cancelled")
+        assert (await record.until("conversation.item.truncated"))["item_id"] == item
+        await session.send_message("Hello.")
+        assert await record.completed()

@@ -155,7 +155,7 @@ WORDS = "Nice to meet you, Clara."
     [
         {"type": "output_text", "text": WORDS},
         {"type": "input_text", "text": WORDS},  # Pipecat
-        {"type": "output_audio", "transcript": WORDS},  # agents-js, putting its history back
+        {"type": "output_audio", "transcript": WORDS},  # an item put back as it came
         {"type": "output_audio", "transcript": WORDS, "audio": None},
     ],
     ids=["text", "input_text", "transcript", "no_audio"],

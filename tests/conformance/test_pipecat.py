@@ -174,6 +174,19 @@ async def test_barge_in_truncates_to_what_was_heard(run, record):
         assert InterruptionFrame in bot.speaker.frames
 
 
+async def test_interruption_by_the_application(run, record):
+    """The service only truncates what it plays; that must be enough to stop the answer."""
+    async with run("Tell me a story.") as bot:
+        item = (await record.until("response.output_audio.delta"))["item_id"]
+        await bot.worker.queue_frame(InterruptionFrame())
+        cut = (await record.until("response.done"))["response"]
+        assert (cut["status"], cut["status_details"]["reason"]) == ("cancelled", "client_cancelled")
+        assert (await record.until("conversation.item.truncated"))["item_id"] == item
+        pcm = speech.silence(0.3) + speech.spoken("What is my name?") + speech.silence(1.5)
+        _, answer = await asyncio.gather(bot.speak(pcm), record.completed())
+        assert answer
+
+
 async def test_turns_found_by_the_pipeline(run, record):
     """Without server turns the pipeline says when speech starts (clear, cancel) and stops (commit, response.create)."""
     record.expected_errors.add("response_cancel_not_active")  # the service cancels whether or not an answer runs

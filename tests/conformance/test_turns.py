@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 
 import frames as rules
+import pytest
 import speech
 from frames import words
 
@@ -141,28 +141,71 @@ async def test_out_of_band_response_leaves_no_trace(connect):
         assert not rules.of_type(talk.frames, "conversation.item.added")
 
 
-def test_blocking_client(sync_client):
-    """The same protocol through the other client class: one written turn, one push-to-talk turn."""
-    with sync_client.realtime.connect(model="antiphon") as connection:
-        log = [rules.validate(connection.recv_bytes())]
+async def test_out_of_band_response_runs_beside_the_answer(connect):
+    """What OpenAI calls an asynchronous response: told apart by its metadata, and not in anybody's way."""
+    async with connect() as talk:
+        await talk.ask("My name is Clara.")
+        await talk.write("Tell me a story.")
+        create = talk.connection.response.create
+        await create(response={"metadata": {"which": "story"}})
+        await talk.until("response.output_audio.delta")
+        await create(response={"conversation": "none", "output_modalities": ["text"], "metadata": {"which": "aside"}, "input": [
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "What is my name?"}]},
+        ]})  # fmt: skip
+        aside = (await talk.until("response.done"))["response"]
+        assert (aside["metadata"], aside["status"]) == ({"which": "aside"}, "completed")
+        assert "clara" not in words(aside).lower(), "its input is all that it knows"
+        await talk.connection.response.cancel()
+        story = (await talk.until("response.done"))["response"]
+        assert (story["metadata"], story["status"]) == ({"which": "story"}, "cancelled")
 
-        def until(kind: str) -> dict:
-            while True:
-                log.append(rules.validate(connection.recv_bytes()))
-                assert log[-1]["type"] != "error", log[-1]
-                if log[-1]["type"] == kind:
-                    return log[-1]
 
-        session = {"type": "realtime", "output_modalities": ["text"], "audio": {"input": {"turn_detection": None}}}
-        connection.session.update(session=session)
-        until("session.updated")
-        content = [{"type": "input_text", "text": "My name is Peter."}]
-        connection.conversation.item.create(item={"type": "message", "role": "user", "content": content})
-        connection.response.create()
-        until("response.done")
-        pcm = speech.spoken("What is my name?") + speech.silence(0.2)
-        connection.input_audio_buffer.append(audio=base64.b64encode(pcm).decode())
-        connection.input_audio_buffer.commit()
-        connection.response.create()
-        assert "peter" in words(until("response.done")["response"]).lower()
-        rules.check_connection(log)
+async def test_input_by_reference(connect):
+    async with connect() as talk:
+        await talk.text_only()
+        told = await talk.write("My name is Clara.")
+        await talk.write("My name is Peter.")
+        question = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "What is my name?"}]}
+        inputs = [{"type": "item_reference", "id": told["id"]}, question]
+        await talk.connection.response.create(response={"conversation": "none", "input": inputs})
+        answer = words((await talk.until("response.done"))["response"]).lower()
+        assert "clara" in answer and "peter" not in answer, answer
+
+
+async def test_the_sdk_iterates_over_typed_events(client):
+    """The loop of the SDK's own examples."""
+    async with client.realtime.connect(model="gpt-realtime") as connection:
+        await connection.session.update(session={"type": "realtime", "output_modalities": ["text"]})
+        content = [{"type": "input_text", "text": "Hello."}]
+        await connection.conversation.item.create(item={"type": "message", "role": "user", "content": content})
+        await connection.response.create()
+        text = ""
+        async for event in connection:
+            assert event.type != "error", event
+            if event.type == "response.output_text.delta":
+                text += event.delta
+            elif event.type == "response.output_text.done":
+                assert event.text == text.strip()
+            elif event.type == "response.done":
+                assert event.response.usage.total_tokens > 0
+                break
+        assert text
+
+
+@pytest.mark.parametrize("law", ["pcmu", "pcma"])
+async def test_telephone_audio(connect, law):
+    """G.711 both ways, as programs for telephones ask for it."""
+    async with connect() as talk:
+        kind = {"type": f"audio/{law}"}
+        session = await talk.update(audio={"input": {"format": kind, "turn_detection": None}, "output": {"format": kind}})
+        assert [session["audio"][way]["format"] for way in ("input", "output")] == [kind, kind]
+        for sentence in ("My name is Peter.", "What is my name?"):
+            await talk.append(speech.telephone(speech.spoken(sentence) + speech.silence(0.2), law))
+            await talk.connection.input_audio_buffer.commit()
+            await talk.until("input_audio_buffer.committed")
+            response = await talk.answer()
+        assert "peter" in words(response).lower()
+        item = response["output"][0]
+        pcm = speech.from_telephone(talk.audio(item["id"]), law)
+        assert speech.loudness(pcm) > 0.005
+        assert 0.5 < len(pcm) / 2 / speech.TELEPHONE_RATE < 10, "not 8,000 samples a second"

@@ -67,7 +67,7 @@ fn content(part: ContentPart, role: protocol::Role, path: &str) -> Result<Conten
             "Invalid '{path}.type': 'input_image'. The language model of this server reads text only."
         )),
         (protocol::Role::Assistant, ContentPart::OutputAudio(part)) => match part.transcript {
-            // How agents-js puts back an item of its history.
+            // A client puts back an item as it got it.
             Some(transcript) => Ok(Content::OutputAudio(transcript)),
             None => reject(format!(
                 "Invalid '{path}': assistant audio cannot be added, only its words. Send its transcript, or \

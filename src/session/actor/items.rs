@@ -3,7 +3,7 @@
 use super::SessionActor;
 use crate::session::conversation::{Item, Previous};
 use crate::session::error::{ItemEvent, SessionError};
-use crate::session::event::SessionEvent;
+use crate::session::event::{ResponseStatus, SessionEvent};
 use crate::session::id::ItemId;
 
 impl SessionActor {
@@ -21,9 +21,26 @@ impl SessionActor {
     }
 
     pub(super) fn truncate_item(&mut self, item: ItemId, audio_end_ms: u64) -> Result<(), SessionError> {
+        let stopped = self.stop_speaking(&item, audio_end_ms)?;
         self.conversation.truncate(&item, audio_end_ms)?;
         self.outbox.send(SessionEvent::ItemTruncated { item, audio_end_ms });
+        if stopped {
+            self.answer_what_waited();
+        }
         Ok(())
+    }
+
+    /// A client that cuts what is being spoken to it has stopped playing it, and some (openai-agents, Pipecat) say
+    /// no more than that: the rest of the answer is not for anybody.
+    fn stop_speaking(&mut self, item: &ItemId, audio_end_ms: u64) -> Result<bool, SessionError> {
+        let Some(running) = self.responses.in_conversation() else { return Ok(false) };
+        let Some(audio_ms) = running.response.spoken_ms(item) else { return Ok(false) };
+        if audio_end_ms > audio_ms {
+            return Err(SessionError::TruncatePastEnd { audio_ms, requested_ms: audio_end_ms });
+        }
+        let id = running.response.id.clone();
+        self.end_response(&id, ResponseStatus::Cancelled);
+        Ok(true)
     }
 
     pub(super) fn delete_item(&mut self, item: ItemId) -> Result<(), SessionError> {

@@ -114,6 +114,12 @@ impl ActiveResponse {
         self.message.as_ref().map(|message| &message.place.item)
     }
 
+    /// How much audio was sent of the message that is being made, if it is this one and spoken.
+    pub(super) fn spoken_ms(&self, item: &ItemId) -> Option<u64> {
+        let message = self.message.as_ref().filter(|message| message.place.item == *item)?;
+        (self.settings.modality == Modality::Audio).then(|| message.timeline.audio_ms())
+    }
+
     /// How far playback is, for pacing.
     pub(super) fn playback(&self) -> &Playback {
         &self.playback

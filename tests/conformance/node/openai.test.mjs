@@ -18,10 +18,10 @@ const WEATHER = {
 const CLIENTS = { ws: OpenAIRealtimeWS, websocket: OpenAIRealtimeWebSocket };
 
 class Talk {
-  constructor(name, Client) {
+  constructor(name, Client, kind) {
     this.record = new Record(name);
     this.errors = [];
-    this.rt = new Client({ model: "gpt-realtime" }, new OpenAI({ baseURL: `${HTTPS}/v1`, apiKey: KEY }));
+    this.rt = new Client(kind, new OpenAI({ baseURL: `${HTTPS}/v1`, apiKey: KEY }));
     this.rt.on("event", (event) => this.record.take(event));
     this.rt.on("error", (error) => this.errors.push(error));
   }
@@ -51,8 +51,8 @@ class Talk {
   }
 }
 
-async function talk(name, Client, body) {
-  const it = new Talk(name, Client);
+async function talk(name, Client, body, kind = { model: "gpt-realtime" }) {
+  const it = new Talk(name, Client, kind);
   try {
     await it.record.until("session.created");
     await body(it);
@@ -113,6 +113,21 @@ for (const [name, Client] of Object.entries(CLIENTS)) {
       await speaking;
     }));
 }
+
+test("openai/realtime/ws: a transcription session", LIMIT, () =>
+  talk(
+    "openai-ws-transcription",
+    OpenAIRealtimeWS,
+    async (it) => {
+      const input = { transcription: { model: "gpt-4o-transcribe" }, turn_detection: { type: "server_vad" } };
+      it.send("session.update", { session: { type: "transcription", audio: { input } } });
+      await it.record.until("session.updated");
+      const completed = "conversation.item.input_audio_transcription.completed";
+      const [{ transcript }] = await Promise.all([it.record.until(completed), it.speak(spoken("my-name-is-anna"))]);
+      assert.match(transcript, /my name is anna/i);
+    },
+    { intent: "transcription" },
+  ));
 
 test("openai/realtime/ws: an error event reaches the error listener and the session goes on", LIMIT, () =>
   talk("openai-ws-error", OpenAIRealtimeWS, async (it) => {
