@@ -54,12 +54,12 @@ fn buffer_and_item_events() -> Vec<Value> {
             {"type": "input_image", "image_url": "data:image/png;base64,AA", "detail": "low"},
         ]}}),
         json!({"type": "conversation.item.create", "item": {
-            "type": "message", "role": "assistant", "status": "completed", "object": "realtime.item",
-            "content": [
-                {"type": "output_text", "text": "yes"},
-                {"type": "output_audio", "transcript": "no"},
-                {"type": "input_text", "text": "as Pipecat has it"},
-            ]}}),
+        "type": "message", "role": "assistant", "status": "completed", "object": "realtime.item",
+        "content": [
+            {"type": "output_text", "text": "yes"},
+            {"type": "output_audio", "transcript": "no"},
+            {"type": "input_text", "text": "as Pipecat has it"},
+        ]}}),
         json!({"type": "conversation.item.create", "item": {
             "type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}}),
         json!({"type": "conversation.item.create", "item": {
