@@ -134,7 +134,10 @@ async fn hear(stt: &WhisperEngine, audio: &[f32], every: Duration, totals: &mut 
     let (text, took) = transcribe(stt, audio).await?;
     let settled = partials.finish().settle(&text);
     if settled.contradicted > 0 && std::env::args().any(|argument| argument == "--show") {
-        println!("  told {:?}\n  then {text:?}", settled.told.strip_suffix(&settled.rest).unwrap_or_default());
+        println!(
+            "  told {:?}\n  then {text:?}",
+            settled.told.strip_suffix(&settled.rest).unwrap_or_default()
+        );
     }
     totals.utterances += 1;
     totals.contradicted_utterances += usize::from(settled.contradicted > 0);
