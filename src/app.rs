@@ -37,6 +37,7 @@ use crate::server::{ServerState, router};
 use crate::session::admission::AdmissionLimits;
 use crate::session::health::SessionHealth;
 use crate::session::settings::{EchoSettings, Modality, Purpose, SessionSettings, TurnDetection};
+use crate::session::translation::TranslationDesk;
 use crate::session::{AdmissionGate, LiveConfig, LiveSettings};
 use crate::session::{SessionComponentFactory, SessionConfig, SessionRouter};
 use crate::telemetry::{AlertBoard, LogFilter, Metrics, TelemetryError};
@@ -188,6 +189,7 @@ impl Server {
         let runtime = Runtime::new();
         pools.supervise(&runtime);
         let factory = SessionComponentFactory {
+            translations: TranslationDesk::new(pools.clone(), runtime.clone()),
             pools,
             vad,
             runtime: runtime.clone(),

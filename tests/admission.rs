@@ -12,6 +12,7 @@ use antiphon::runtime::Runtime;
 use antiphon::session::admission::{
     AdmissionConfig, AdmissionLimits, Entry, Outcome, Permit, WaitStep, Waiting,
 };
+use antiphon::session::translation::TranslationDesk;
 use antiphon::session::{AdmissionGate, LiveConfig, SessionComponentFactory, SessionConfig, SessionRouter};
 use base64::Engine as _;
 use futures::FutureExt;
@@ -269,6 +270,7 @@ async fn a_session_that_panics_gives_its_place_to_the_next() {
     let stage = Stage::new(ScriptedStt::saying(1, "Hi."), ScriptedLlm::echoing());
     let (gate, runtime) = (gate(1), Runtime::new());
     let router = SessionRouter::new(SessionComponentFactory {
+        translations: TranslationDesk::new(stage.pools.clone(), runtime.clone()),
         pools: stage.pools.clone(),
         vad: Arc::new(Broken),
         runtime,

@@ -30,6 +30,12 @@ pub(super) fn log_filter(text: &str) -> Result<(), String> {
     telemetry::check_filter(text).map_err(|error| error.to_string())
 }
 
+/// The model has to be told which language.
+pub(super) fn names_language(text: &str) -> Result<(), String> {
+    let names = text.contains("{language}") || text.contains("{code}");
+    names.then_some(()).ok_or_else(|| "names no language".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

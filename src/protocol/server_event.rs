@@ -289,6 +289,34 @@ pub enum ServerEvent {
     /// wait where the server has grounds for one.
     #[serde(rename = "antiphon.queue.position")]
     AntiphonQueuePosition { position: u32, estimated_wait_s: Option<u32> },
+    /// Ours, for sessions with `antiphon.translate_to`: a translation of the words that are sure so far. The next
+    /// one of this item and language takes its place.
+    #[serde(rename = "antiphon.translation.partial")]
+    AntiphonTranslationPartial {
+        item_id: String,
+        content_index: u32,
+        language: String,
+        revision: u32,
+        source: String,
+        text: String,
+    },
+    /// Ours, likewise: the translation of the whole transcript.
+    #[serde(rename = "antiphon.translation.completed")]
+    AntiphonTranslationCompleted {
+        item_id: String,
+        content_index: u32,
+        language: String,
+        source: String,
+        text: String,
+    },
+    /// Ours, likewise: the transcript could not be translated.
+    #[serde(rename = "antiphon.translation.failed")]
+    AntiphonTranslationFailed {
+        item_id: String,
+        content_index: u32,
+        language: String,
+        error: TranscriptionError,
+    },
     /// Playback began; only where the server owns it (WebRTC).
     #[serde(rename = "output_audio_buffer.started")]
     OutputAudioBufferStarted { response_id: String },

@@ -119,6 +119,23 @@ pub enum SessionError {
          a conversation."
     )]
     TranscribesOnly,
+    /// More languages than a session may ask for.
+    #[error(
+        "A session translates into at most {limit} languages (session.translation.max_targets), and {wanted} are \
+         asked for."
+    )]
+    TooManyLanguages {
+        /// `session.translation.max_targets`.
+        limit: usize,
+        /// How many were asked for.
+        wanted: usize,
+    },
+    /// Utterances come faster than they are translated.
+    #[error("{limit} utterances wait for their translation already; this one is left out.")]
+    TranslationsWaiting {
+        /// How many may wait.
+        limit: usize,
+    },
     /// A limit was reached.
     #[error(transparent)]
     Quota(#[from] QuotaError),

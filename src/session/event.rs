@@ -6,6 +6,7 @@ use super::conversation::Item;
 use super::error::SessionError;
 use super::id::{ConversationId, ItemId, ResponseId, SessionId};
 use super::settings::{Modality, SessionSettings};
+use super::translation::TranslationNotice;
 use crate::audio::AudioFormat;
 use crate::engine::llm::TokenUsage;
 use crate::engine::stt::TokenLogprob;
@@ -95,6 +96,8 @@ pub enum SessionEvent {
         /// Why.
         error: SessionError,
     },
+    /// A translation of what the person said.
+    Translation(Box<TranslationNotice>),
     /// A response, or a part of one.
     Response(ResponseEvent),
     /// The last event: the socket is to be closed.

@@ -14,6 +14,7 @@ use super::live::LiveConfig;
 use super::metered;
 use super::settings::SessionSettings;
 use super::speech_pipeline::{SpeechPipelineManager, TranscriptEvent};
+use super::translation::{TranslationDesk, TranslationEvent, Translator};
 use crate::audio::AudioError;
 use crate::engine::vad::VadEngine;
 use crate::pool::{HolderId, ResourcePoolManager};
@@ -41,6 +42,10 @@ pub struct SessionComponents {
     pub pipeline: SpeechPipelineManager,
     /// Where its transcripts arrive.
     pub transcripts: mpsc::Receiver<TranscriptEvent>,
+    /// Has texts translated for it.
+    pub translator: Translator,
+    /// Where its translations arrive.
+    pub translations: mpsc::Receiver<TranslationEvent>,
     /// Where its events leave.
     pub outbox: Outbox,
 }
@@ -77,6 +82,8 @@ pub struct SessionComponentFactory {
     pub vad: Arc<dyn VadEngine>,
     /// Where the sessions' work runs.
     pub runtime: Runtime,
+    /// Translates for all sessions.
+    pub translations: TranslationDesk,
     /// How sessions behave.
     pub live: LiveConfig,
 }
@@ -93,6 +100,8 @@ impl SessionComponentFactory {
         let (outbox, events) = Outbox::new();
         let (pipeline, transcripts) =
             SpeechPipelineManager::new(self.pools.clone(), self.runtime.clone(), spec.holder);
+        let (translator, translations) =
+            Translator::new(self.translations.clone(), self.runtime.clone(), spec.holder);
         let components = SessionComponents {
             input: AudioInputProcessor::new(
                 spec.settings.input_format,
@@ -102,6 +111,8 @@ impl SessionComponentFactory {
             callbacks: TranscriptionCallbacks::new(outbox.clone(), spec.settings.transcription.is_some()),
             pipeline,
             transcripts,
+            translator,
+            translations,
             outbox,
         };
         Ok((components, events))

@@ -7,6 +7,7 @@ use super::conversation::{Content, Item, ItemBody, Timeline};
 use super::event::{ResponseEvent, ResponseView, SessionEvent};
 use super::metered::Payload;
 use super::settings::{EchoSettings, ResponseInput, ResponseRequest, SessionSettings, SettingsPatch};
+use super::translation::Translation;
 use crate::audio::AudioFormat;
 use crate::engine::llm::ToolSpec;
 use crate::engine::stt::STT_SAMPLE_RATE;
@@ -115,10 +116,20 @@ impl Payload for SessionEvent {
             }
             Self::TranscriptionDelta { delta: text, .. }
             | Self::TranscriptionCompleted { transcript: text, .. } => text.len(),
+            Self::Translation(notice) => translation(&notice.translation),
             Self::Response(event) => response_event(event),
             _ => 0,
         };
         size_of::<Self>() + payload
+    }
+}
+
+fn translation(translation: &Translation) -> usize {
+    match translation {
+        Translation::Partial { source, text, .. } | Translation::Completed { source, text } => {
+            size_of::<Translation>() + source.len() + text.len()
+        }
+        Translation::Failed(_) => size_of::<Translation>(),
     }
 }
 

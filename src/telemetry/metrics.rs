@@ -32,6 +32,12 @@ pub const TURNS_TOTAL: &str = "antiphon_turns_total";
 pub const PARTIALS_TOTAL: &str = "antiphon_partials_total";
 /// Words told while they were spoken, by `outcome`: `kept`, or `contradicted` by the final transcript.
 pub const PARTIAL_WORDS_TOTAL: &str = "antiphon_partial_words_total";
+/// Translations told, by `outcome`: `partial`, `completed`, `failed`.
+pub const TRANSLATIONS_TOTAL: &str = "antiphon_translations_total";
+/// Texts to translate, by `how`: `made` by the language model, `merged` with one under way, `cached`.
+pub const TRANSLATION_REQUESTS_TOTAL: &str = "antiphon_translation_requests_total";
+/// Bytes of translations that are remembered.
+pub const TRANSLATION_CACHE_BYTES: &str = "antiphon_translation_cache_bytes";
 /// Responses that ended, by `status`: `completed`, `cancelled`, `incomplete`, `failed`.
 pub const RESPONSES_TOTAL: &str = "antiphon_responses_total";
 /// Seconds from the endpoint (the turn is committed) to the first audio handed to the client's socket.
@@ -155,6 +161,13 @@ pub const ALL: &[Metric] = &[
         "outcome",
         "Words told while they were spoken, by what the final transcript says",
     ),
+    counter(
+        TRANSLATIONS_TOTAL,
+        "outcome",
+        "Translations told to clients, and whole utterances that had none",
+    ),
+    counter(TRANSLATION_REQUESTS_TOTAL, "how", "Texts to translate, by where the translation came from"),
+    Metric { unit: Unit::Bytes, ..gauge(TRANSLATION_CACHE_BYTES, "", "Translations that are remembered") },
     counter(RESPONSES_TOTAL, "status", "Responses that ended"),
     seconds(RESPONSE_LATENCY_SECONDS, "", "From the end of the user's turn to the first audio of the answer"),
     seconds(STAGE_SECONDS, "stage", "What one stage of a turn took, queue waits included"),

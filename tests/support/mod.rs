@@ -22,6 +22,7 @@ use antiphon::session::router::OpenSession;
 use antiphon::session::settings::{
     EchoSettings, Modality, Purpose, SessionSettings, Transcription, TurnDetection,
 };
+use antiphon::session::translation::{Translation, TranslationDesk};
 use antiphon::session::{
     Action, AdmissionGate, FeaturesConfig, LiveConfig, LiveSettings, Owner, SessionCommand,
     SessionComponentFactory, SessionConfig, SessionEvent, SessionRouter,
@@ -102,6 +103,7 @@ fn router_with(
 ) -> (Runtime, SessionRouter) {
     let runtime = Runtime::new();
     let factory = SessionComponentFactory {
+        translations: TranslationDesk::new(pools.clone(), runtime.clone()),
         pools: pools.clone(),
         vad,
         runtime: runtime.clone(),
@@ -275,8 +277,17 @@ pub(crate) fn name(event: &SessionEvent) -> &'static str {
         SessionEvent::TranscriptionDelta { .. } => "transcription.delta",
         SessionEvent::TranscriptionCompleted { .. } => "transcription.completed",
         SessionEvent::TranscriptionFailed { .. } => "transcription.failed",
+        SessionEvent::Translation(notice) => translation_name(&notice.translation),
         SessionEvent::Response(event) => response_name(event),
         SessionEvent::Closing(_) => "closing",
+    }
+}
+
+fn translation_name(translation: &Translation) -> &'static str {
+    match translation {
+        Translation::Partial { .. } => "translation.partial",
+        Translation::Completed { .. } => "translation.completed",
+        Translation::Failed(_) => "translation.failed",
     }
 }
 

@@ -186,6 +186,27 @@ pub(super) const KEYS: &[Key] = &[
         Between(200.0, MINUTE_MS),
     ),
     now(
+        "session.translation.instructions",
+        "What the language model is told to do; `{language}` and `{code}` are filled in",
+        Text("text with {language} or {code} in it", check::names_language),
+    ),
+    now("session.translation.max_targets", "Languages that a session may ask for", Between(1.0, 100.0)),
+    now(
+        "session.translation.interval_ms",
+        "From one translation of an unfinished utterance to the next",
+        Between(100.0, MINUTE_MS),
+    ),
+    now(
+        "session.translation.partials_first",
+        "Translate unfinished utterances before finished ones",
+        Any("true or false"),
+    ),
+    now(
+        "session.translation.cache_bytes",
+        "Memory for translations that all sessions share; 0 remembers none",
+        Between(0.0, 65_536.0 * MIB),
+    ),
+    now(
         "session.playback.max_ahead_ms",
         "How far audio sent may be ahead of audio heard",
         Between(200.0, MINUTE_MS),

@@ -62,6 +62,10 @@ fn classify(error: &SessionError) -> (ErrorType, ErrorCode, Option<&str>) {
         SessionError::TranscribesOnly => {
             (Invalid, ErrorCode::other("unsupported_in_transcription_session"), None)
         }
+        SessionError::TooManyLanguages { .. } => {
+            (Invalid, ErrorCode::other("array_above_max_length"), Some("session.antiphon.translate_to"))
+        }
+        SessionError::TranslationsWaiting { .. } => (Server, ErrorCode::OVERLOADED, None),
         SessionError::Quota(error) => (Limit, quota_code(error), None),
         SessionError::RequestCancelled => (Invalid, ErrorCode::other("request_cancelled"), None),
         SessionError::Ended(error) => {

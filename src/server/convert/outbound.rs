@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::error_body;
 use super::items::wire_item;
 use super::settings::{max_tokens, session, wire_format, wire_modality};
-use super::transcripts::transcription_event;
+use super::transcripts::{transcription_event, translation_event};
 use crate::protocol::{self, PartRef, ResponsePart, ServerEvent, StatusDetails, StatusReason};
 use crate::session::SessionEvent;
 use crate::session::event::{
@@ -51,6 +51,7 @@ pub(in crate::server) fn server_event(event: SessionEvent) -> Option<ServerEvent
         SessionEvent::TranscriptionDelta { .. }
         | SessionEvent::TranscriptionCompleted { .. }
         | SessionEvent::TranscriptionFailed { .. } => return transcription_event(event),
+        SessionEvent::Translation(notice) => translation_event(*notice),
         SessionEvent::Response(event) => response_event(event),
         SessionEvent::Closing(_) => return None,
     })

@@ -57,6 +57,8 @@ impl SessionActor {
                 self.components.callbacks.on_failed(&turn.item, SessionError::RequestCancelled);
             }
             self.continue_waiting_responses();
+        } else if self.cancel_translation(id) {
+            tracing::debug!(session = %self.id, "a translation was given up");
         } else if let Some(attempt) = &mut self.attempt {
             attempt.reply.take_if(|begun| is(&begun.request));
         }
@@ -88,7 +90,7 @@ impl SessionActor {
         MemoryUse {
             audio: (self.components.input.bytes() + attempt + committed + partial) as u64,
             history: self.conversation.bytes() as u64,
-            settings: self.settings_bytes as u64,
+            settings: (self.settings_bytes + self.interpreting.bytes()) as u64,
             queues: gauge.commands().bytes() + gauge.events().bytes(),
         }
     }

@@ -4,7 +4,7 @@
 //! never waits for a send, so no circle of full queues can form; engines run elsewhere. Whatever arrives late
 //! is told by its [`TurnKey`] and dropped.
 //!
-//! The rest is by subject: [`turns`] (audio and turns), [`partials`], [`items`] (the conversation), [`responses`] and
+//! The rest is by subject: [`turns`] (audio and turns), [`partials`], [`translations`], [`items`] (the conversation), [`responses`] and
 //! [`running`], [`limits`].
 
 mod items;
@@ -12,6 +12,7 @@ mod limits;
 mod partials;
 mod responses;
 mod running;
+mod translations;
 mod turns;
 
 use std::collections::BTreeMap;
@@ -91,6 +92,8 @@ pub(super) struct SessionActor {
     attempt: Option<Attempt>,
     /// What is heard before the turn ends.
     hearing: partials::Hearing,
+    /// What is translated.
+    interpreting: translations::Interpreting,
     /// Turns that ended before they were transcribed.
     committed: BTreeMap<TurnKey, CommittedTurn>,
     responses: Responses,
@@ -141,6 +144,7 @@ impl SessionActor {
             open_item: None,
             attempt: None,
             hearing: partials::Hearing::default(),
+            interpreting: translations::Interpreting::new(&spec.settings.translate_to),
             committed: BTreeMap::new(),
             responses: Responses::default(),
             unanswered: None,
@@ -206,6 +210,7 @@ impl SessionActor {
                 },
                 Ok(()) = self.live.changed() => self.follow_settings(),
                 Some(event) = self.components.transcripts.recv() => self.on_transcript(event),
+                Some(event) = self.components.translations.recv() => self.on_translation(event),
                 (id, piece) = self.responses.next(max_ahead) => self.on_piece(&id, piece),
                 () = sleep_until(idle_at) => return CloseReason::Idle,
                 () = sleep_until(self.expires) => return CloseReason::Expired,
@@ -296,10 +301,12 @@ impl SessionActor {
 
     fn update(&mut self, patch: SettingsPatch) -> Result<(), SessionError> {
         let turns_change = patch.turn_detection.is_some();
+        self.check_languages(&patch)?;
         self.settings.apply(patch, self.voice_locked)?;
         self.settings_bytes = size::settings(&self.settings);
         self.components.input.set_format(self.settings.input_format)?;
         self.components.callbacks.set_wanted(self.settings.transcription.is_some());
+        self.interpreting.set_languages(&self.settings.translate_to);
         if turns_change {
             self.turn.set_policy(policy(&self.settings, &self.config));
             self.follow_turn_detection();
@@ -317,7 +324,9 @@ impl SessionActor {
     fn track(&self, kind: RequestKind) -> RequestTracker {
         let id = match kind {
             RequestKind::Response => RequestId::from(ResponseId::random().as_str()),
-            RequestKind::Transcription | RequestKind::Speech => RequestId::random(),
+            RequestKind::Transcription | RequestKind::Speech | RequestKind::Translation => {
+                RequestId::random()
+            }
         };
         self.shares.requests.track(id, kind)
     }

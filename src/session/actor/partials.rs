@@ -58,6 +58,7 @@ impl SessionActor {
         if !self.wants_partials() {
             return;
         }
+        self.translate_partials();
         let Some(span) = self.open_speech() else { return };
         let wish =
             Wish { every: self.partial_interval(), degradation: self.components.pipeline.degradation() };
@@ -99,6 +100,9 @@ impl SessionActor {
         let Some(delta) = self.hearing.partials.observe(hypothesis) else { return };
         let item = self.open_item.get_or_insert_with(ItemId::random).clone();
         self.components.callbacks.on_partial(&item, delta);
+        let sure = self.hearing.partials.agreement().sent();
+        self.interpreting.grow(sure);
+        self.translate_partials();
     }
 
     /// The final transcript of an item is known: tells what of it was not told yet, and that it is whole.

@@ -85,6 +85,7 @@ impl SessionActor {
         self.turn.abandon();
         self.attempt = None;
         self.hearing.finish();
+        self.interpreting.end_utterance();
         self.open_item = None;
         self.components.input.clear();
         self.outbox.send(SessionEvent::InputCleared);
@@ -183,6 +184,7 @@ impl SessionActor {
     fn end_turn(&mut self, key: TurnKey, span: Span, tried: bool, silence: Duration) {
         let item = self.open_item.take().unwrap_or_else(ItemId::random);
         let told = self.hearing.finish();
+        self.interpreting.end_utterance();
         let ended = (Instant::now(), silence);
         let by_voice = self.settings.turn_detection.as_ref();
         let respond = !silence.is_zero() && by_voice.is_some_and(|detection| detection.create_response);
@@ -294,6 +296,7 @@ impl SessionActor {
         answer: Option<(Option<Begun>, (Instant, Duration))>,
     ) {
         self.tell_final(item, told.settle(&heard.text), heard.audio.clone());
+        self.translate_final(item, &heard.text);
         let Some((reply, ended)) = answer else { return };
         if heard.text.is_empty() {
             metrics::counter!(names::TURNS_TOTAL, "outcome" => "no_speech").increment(1);

@@ -20,6 +20,8 @@ pub enum RequestKind {
     Transcription,
     /// Speech of a text, without a session.
     Speech,
+    /// The translation of an utterance into one language.
+    Translation,
 }
 
 impl RequestKind {
@@ -29,6 +31,7 @@ impl RequestKind {
             Self::Response => "response",
             Self::Transcription => "transcription",
             Self::Speech => "speech",
+            Self::Translation => "translation",
         }
     }
 }
