@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::interruption::InterruptionConfig;
+
 /// How sessions behave.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
@@ -12,6 +14,8 @@ pub struct SessionConfig {
     pub endpointing: EndpointingConfig,
     /// Transcripts while the person still speaks.
     pub partials: PartialsConfig,
+    /// When a sound interrupts an answer.
+    pub interruption: InterruptionConfig,
     /// How audio leaves.
     pub playback: PlaybackConfig,
     /// What a session starts with.

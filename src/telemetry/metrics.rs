@@ -32,6 +32,9 @@ pub const TURNS_TOTAL: &str = "antiphon_turns_total";
 pub const PARTIALS_TOTAL: &str = "antiphon_partials_total";
 /// Words told while they were spoken, by `outcome`: `kept`, or `contradicted` by the final transcript.
 pub const PARTIAL_WORDS_TOTAL: &str = "antiphon_partial_words_total";
+/// Sounds while an answer ran or played, by `outcome`: `dismissed` (too short, or the answer's own echo), `parked`
+/// (it interrupted), then `meant`, `resumed` (it was nothing) or `expired` (that was known too late).
+pub const INTERRUPTIONS_TOTAL: &str = "antiphon_interruptions_total";
 /// Responses that ended, by `status`: `completed`, `cancelled`, `incomplete`, `failed`.
 pub const RESPONSES_TOTAL: &str = "antiphon_responses_total";
 /// Seconds from the endpoint (the turn is committed) to the first audio handed to the client's socket.
@@ -153,6 +156,7 @@ pub const ALL: &[Metric] = &[
         "outcome",
         "Words told while they were spoken, by what the final transcript says",
     ),
+    counter(INTERRUPTIONS_TOTAL, "outcome", "Sounds while an answer ran or played"),
     counter(RESPONSES_TOTAL, "status", "Responses that ended"),
     seconds(RESPONSE_LATENCY_SECONDS, "", "From the end of the user's turn to the first audio of the answer"),
     seconds(STAGE_SECONDS, "stage", "What one stage of a turn took, queue waits included"),

@@ -175,7 +175,7 @@ pub(crate) const CASES: &[Case] = &[
     scene(
         "backchannel",
         "mm-hm",
-        &[STORY, into_answer(2_000, &[Says("Mhm.")])],
+        &[STORY, into_answer(2_000, &[Says("[[mhm]]")])],
         Continue { tail: STORY_END },
     ),
     scene(
