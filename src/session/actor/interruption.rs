@@ -43,8 +43,9 @@ impl SessionActor {
                 self.turn.abandon();
                 self.dismiss_suspicion();
             }
-            Some(action @ TurnAction::End { .. }) => {
-                self.believe_suspicion(); // its words did not come in time: the person counts
+            Some(action @ TurnAction::Try { .. }) if self.waits_for_words() => self.on_turn_action(action),
+            Some(action @ (TurnAction::Try { .. } | TurnAction::End { .. })) => {
+                self.believe_suspicion(); // what cannot be told from an interruption is one: the person counts
                 self.on_turn_action(action);
             }
             Some(action) => self.on_turn_action(action),
@@ -70,6 +71,7 @@ impl SessionActor {
             Likeness::Other => suspicion.unlike += 1,
             Likeness::TooSoon => {}
         }
+        suspicion.is_echo = self.microphone == Microphone::HearsAnswers;
         if suspicion.unlike >= self.microphone.patience() {
             self.believe_suspicion();
         }
@@ -85,9 +87,17 @@ impl SessionActor {
         interrupts && (runs || self.last_spoken.as_ref().is_some_and(plays))
     }
 
-    /// Whether the suspected sound is over and was too short, or an echo.
+    /// Whether the suspected sound, now that it pauses, was too short, or an echo.
     fn is_unfounded(&self) -> bool {
-        self.suspicion.is_some_and(|suspicion| !suspicion.waits_for_words(&self.config.interruption))
+        let config = &self.config.interruption;
+        let unfounded = |suspicion: &Suspicion| {
+            !suspicion.waits_for_words(config) && (suspicion.is_echo || !suspicion.is_believed(config))
+        };
+        self.suspicion.as_ref().is_some_and(unfounded)
+    }
+
+    fn waits_for_words(&self) -> bool {
+        self.suspicion.is_some_and(|suspicion| suspicion.waits_for_words(&self.config.interruption))
     }
 
     /// What the suspected sound is, next to what is played.

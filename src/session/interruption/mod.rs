@@ -59,12 +59,14 @@ pub struct Suspicion {
     words: usize,
     /// Frames in a row that were not the answer's echo.
     pub unlike: u32,
+    /// Whether it is rather an echo, as far as that can be told.
+    pub is_echo: bool,
 }
 
 impl Suspicion {
     /// A voice that began at `onset` and was noticed at `now`; its turn begins at `from`, the padding included.
     pub fn new(from: u64, onset: u64, now: u64) -> Self {
-        Self { from, voiced: now.saturating_sub(onset), last: now, words: 0, unlike: 0 }
+        Self { from, voiced: now.saturating_sub(onset), last: now, words: 0, unlike: 0, is_echo: false }
     }
 
     /// Takes in a frame that ends at `end`.
