@@ -218,8 +218,12 @@ impl Server {
         drop(runtime.spawn("governor", governing));
         let health = SessionHealth::new(sessions.clone());
         let (pools_seen, admission_seen) = (pools.clone(), admission.clone());
-        let measured =
-            alerts::Measured { pools: pools_seen, admission: admission_seen, health: health.clone(), ram_budget };
+        let measured = alerts::Measured {
+            pools: pools_seen,
+            admission: admission_seen,
+            health: health.clone(),
+            ram_budget,
+        };
         let watching = alerts::watch(alerts.clone(), measured, runtime.shutdown_token().clone());
         drop(runtime.spawn("alerts", watching));
         let state = ServerState::new(

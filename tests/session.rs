@@ -380,7 +380,8 @@ async fn truncating_the_answer_that_plays_stops_it() {
     client.send(respond()).await;
     assert_eq!(client.response_done().await.status, ResponseStatus::Completed);
     let history = stage.llm.calls().pop().expect("a second call").messages;
-    let heard = &history.iter().find(|message| message.role == ChatRole::Assistant).expect("the answer").content;
+    let heard =
+        &history.iter().find(|message| message.role == ChatRole::Assistant).expect("the answer").content;
     assert!(answer.starts_with(heard.as_str()) && heard.len() < answer.len() / 2, "{heard}");
 }
 

@@ -71,6 +71,13 @@ pub(crate) struct Args {
     /// Also write everything, turn by turn, to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Play the conversation test set instead: hesitation, pauses, noise, backchannels, interruptions, echo. Each
+    /// scene is judged: answered too early, too late, wrongly or right. `--users` says how many at once.
+    #[arg(long, value_enum, value_name = "SET", conflicts_with_all = ["text", "wav_dir", "barge_in"])]
+    pub(crate) conversation: Option<ConversationSet>,
+    /// Only scenes whose name holds one of these.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "conversation")]
+    pub(crate) only: Vec<String>,
     /// Print every turn as it ends.
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -104,7 +111,8 @@ Examples:
   antiphon-loadtest --users 30 --duration 120
   antiphon-loadtest --users 10 --barge-in 0.3 --verbose
   antiphon-loadtest --users 200 --ramp 20 --text --json result.json
-  antiphon-loadtest --wav-dir recordings --turn-detection semantic-vad";
+  antiphon-loadtest --wav-dir recordings --turn-detection semantic-vad
+  antiphon-loadtest --conversation full --json scenes.json";
 
 /// How the end of a turn is found.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
@@ -119,6 +127,15 @@ pub(crate) enum TurnDetection {
     /// By the client: push to talk.
     #[value(name = "manual")]
     Manual,
+}
+
+/// How much of the conversation test set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ConversationSet {
+    /// A few scenes of each kind, one voice: a minute.
+    Short,
+    /// All scenes in three voices.
+    Full,
 }
 
 /// Audio on the wire.

@@ -62,6 +62,8 @@ pub(crate) enum ServerEvent {
     AudioDelta { response_id: String, item_id: String, delta: String },
     #[serde(rename = "response.output_audio_transcript.delta", alias = "response.output_text.delta")]
     TextDelta { response_id: String, item_id: String, delta: String },
+    #[serde(rename = "response.output_audio_transcript.done")]
+    TranscriptDone { response_id: String, transcript: String },
     #[serde(other)]
     Other,
 }

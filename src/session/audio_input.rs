@@ -3,9 +3,11 @@
 //! Decodes, resamples to 16 kHz, keeps what may still be needed, and runs voice activity on it. It runs on the
 //! session's task: a frame of 16 ms takes microseconds. It knows nothing of turns; [`super::turn`] does.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::error::SessionError;
+use super::interruption::echo::LEVEL_MS;
 use super::turn::{SAMPLES_PER_MS, Span, VoiceFrame};
 use crate::audio::{AudioError, AudioFormat, Decoder, Resampler, SampleRing};
 use crate::engine::stt::STT_SAMPLE_RATE;
@@ -13,6 +15,10 @@ use crate::engine::vad::VadDetector;
 
 /// Frames in a row that must hold speech before a begin is believed: 48 ms, so that clicks are not.
 const ONSET_FRAMES: u32 = 3;
+/// What is left of a pause within an utterance that is transcribed.
+const KEPT_PAUSE_MS: u64 = 300;
+/// Values of loudness that are kept: 1 s.
+const KEPT_LEVELS: usize = 64;
 /// How much likelier than the threshold speech must be to begin than to go on (hysteresis).
 const ONSET_MARGIN: f32 = 0.2;
 
@@ -27,6 +33,8 @@ pub struct AudioInputProcessor {
     voice: VoiceGate,
     /// Position up to which voice activity has looked.
     looked: u64,
+    /// Loudness (RMS) of the latest audio, one value for each [`LEVEL_MS`].
+    levels: VecDeque<f32>,
     max_input_ms: u64,
 }
 
@@ -45,6 +53,7 @@ impl AudioInputProcessor {
             threshold: 0.5,
             voice: VoiceGate::default(),
             looked: 0,
+            levels: VecDeque::new(),
             max_input_ms,
         })
     }
@@ -85,8 +94,23 @@ impl AudioInputProcessor {
         }
         let frame = self.ring.slice(self.looked..end);
         self.looked = end;
+        self.note_levels(&frame);
         let probability = self.detector.predict(&frame);
         Some(self.voice.update(probability, self.threshold, end, length as u64))
+    }
+
+    /// Loudness of the latest audio, oldest first.
+    pub fn levels(&self) -> Vec<f32> {
+        self.levels.iter().copied().collect()
+    }
+
+    fn note_levels(&mut self, frame: &[f32]) {
+        for piece in frame.chunks(samples(LEVEL_MS)) {
+            let energy = piece.iter().map(|sample| sample * sample).sum::<f32>();
+            self.levels.push_back((energy / piece.len() as f32).sqrt());
+        }
+        let surplus = self.levels.len().saturating_sub(KEPT_LEVELS);
+        self.levels.drain(..surplus);
     }
 
     /// Moves voice activity to the end of what is there, without looking (the client ends turns itself).
@@ -97,6 +121,20 @@ impl AudioInputProcessor {
     /// The samples of `span` that are still kept, as speech-to-text takes them.
     pub fn utterance(&self, span: Span) -> Arc<[f32]> {
         self.ring.slice(span.from.max(self.ring.start())..span.to.min(self.ring.end())).into()
+    }
+
+    /// The same, with each of `pauses` shortened to what people make between words: recognisers trained on short
+    /// utterances stop at a long one.
+    pub fn utterance_without(&self, span: Span, pauses: &[Span]) -> Arc<[f32]> {
+        let keep = KEPT_PAUSE_MS * SAMPLES_PER_MS / 2;
+        let mut audio = Vec::new();
+        let mut from = span.from;
+        for pause in pauses.iter().filter(|pause| pause.to.saturating_sub(pause.from) > 2 * keep) {
+            audio.extend_from_slice(&self.utterance(Span { from, to: (pause.from + keep).max(from) }));
+            from = (pause.to - keep).max(from);
+        }
+        audio.extend_from_slice(&self.utterance(Span { from, to: span.to.max(from) }));
+        audio.into()
     }
 
     /// All that is kept.

@@ -51,6 +51,20 @@ pub fn completeness(text: &str) -> Completeness {
     }
 }
 
+/// Whether nothing is said in `text`: no word at all, or nothing but what recognisers write for a noise, in brackets.
+pub fn is_wordless(text: &str) -> bool {
+    let (mut depth, mut outside) = (0_usize, String::new());
+    for character in text.chars() {
+        match character {
+            '[' | '(' | '*' if depth == 0 => depth = 1,
+            ']' | ')' | '*' => depth = 0,
+            _ if depth == 0 => outside.push(character),
+            _ => {}
+        }
+    }
+    outside.unicode_words().next().is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::interruption::InterruptionConfig;
 use super::translation::TranslationConfig;
 
 /// How sessions behave.
@@ -16,6 +17,8 @@ pub struct SessionConfig {
     pub partials: PartialsConfig,
     /// Translations.
     pub translation: TranslationConfig,
+    /// When a sound interrupts an answer.
+    pub interruption: InterruptionConfig,
     /// How audio leaves.
     pub playback: PlaybackConfig,
     /// What a session starts with.

@@ -109,13 +109,12 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Appends a clause: its words, counted from the clause's first sample, and its length.
-    pub fn push_clause(&mut self, words: Vec<TimedWord>, clause_start_ms: u64) {
-        let offset = u32::try_from(clause_start_ms).unwrap_or(u32::MAX);
-        self.words.extend(words.into_iter().map(|word| TimedWord {
-            text: word.text,
-            start_ms: word.start_ms.saturating_add(offset),
-            end_ms: word.end_ms.saturating_add(offset),
+    /// Appends a clause: its words, counted from the clause's first sample. A clause that began before the message
+    /// did leaves out the words of that time.
+    pub fn push_clause(&mut self, words: Vec<TimedWord>, clause_start_ms: i64) {
+        let moved = |ms: u32| u32::try_from(i64::from(ms) + clause_start_ms).ok();
+        self.words.extend(words.into_iter().filter_map(|word| {
+            Some(TimedWord { start_ms: moved(word.start_ms)?, end_ms: moved(word.end_ms)?, text: word.text })
         }));
     }
 
@@ -136,11 +135,18 @@ impl Timeline {
 
     /// The words heard by `heard_ms`: those that had ended, and the one that was in its second half.
     pub fn heard(&self, heard_ms: u64) -> String {
-        let heard = self.words.iter().take_while(|word| {
-            u64::from(word.start_ms) + u64::from(word.end_ms.saturating_sub(word.start_ms)) / 2 < heard_ms
-        });
+        let heard = self.words.iter().take_while(|word| was_heard(word, heard_ms));
         heard.map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
     }
+
+    /// The others.
+    pub fn unheard(&self, heard_ms: u64) -> impl Iterator<Item = &TimedWord> {
+        self.words.iter().skip_while(move |word| was_heard(word, heard_ms))
+    }
+}
+
+fn was_heard(word: &TimedWord, heard_ms: u64) -> bool {
+    u64::from(word.start_ms) + u64::from(word.end_ms.saturating_sub(word.start_ms)) / 2 < heard_ms
 }
 
 #[derive(Debug)]

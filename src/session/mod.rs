@@ -20,6 +20,7 @@ pub mod event;
 pub mod factory;
 pub mod health;
 pub mod id;
+pub mod interruption;
 pub mod lifecycle;
 pub mod live;
 pub mod metered;

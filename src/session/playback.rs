@@ -11,16 +11,23 @@ use tokio::time::Instant;
 pub struct Playback {
     started: Option<Instant>,
     sent: Duration,
+    /// Something else plays until then.
+    not_before: Option<Instant>,
 }
 
 impl Playback {
+    /// The playback of a message that is heard behind what plays until `end`.
+    pub fn behind(end: Instant) -> Self {
+        Self { not_before: Some(end), ..Self::default() }
+    }
+
     /// Counts audio that is sent now.
     pub fn push(&mut self, duration: Duration, now: Instant) {
         match self.started {
             // It had run dry: playback goes on from here.
             Some(started) if now > started + self.sent => self.started = Some(now - self.sent),
             Some(_) => {}
-            None => self.started = Some(now),
+            None => self.started = Some(self.not_before.map_or(now, |end| end.max(now))),
         }
         self.sent += duration;
     }
@@ -38,6 +45,16 @@ impl Playback {
     /// Audio heard by `now`.
     pub fn heard(&self, now: Instant) -> Duration {
         self.started.map_or(Duration::ZERO, |started| now.saturating_duration_since(started).min(self.sent))
+    }
+
+    /// How far a playback without end would be by `now`.
+    pub fn position(&self, now: Instant) -> Duration {
+        self.started.map_or(Duration::ZERO, |started| now.saturating_duration_since(started))
+    }
+
+    /// When all that was sent will be heard; `None` if nothing was sent.
+    pub fn ends_at(&self) -> Option<Instant> {
+        Some(self.started? + self.sent)
     }
 
     /// When the audio sent is at most `max_ahead` ahead of the audio heard; `None` if it is already.
@@ -65,6 +82,17 @@ mod tests {
         assert_eq!(playback.heard(start + ms(900)), ms(500));
         playback.push(ms(100), start + ms(900)); // it had run dry for 400 ms
         assert_eq!(playback.heard(start + ms(950)), ms(550));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_is_heard_behind_the_one_before() {
+        let start = Instant::now();
+        let mut playback = Playback::behind(start + ms(400));
+        playback.push(ms(500), start);
+        assert_eq!(playback.heard(start + ms(400)), Duration::ZERO);
+        assert_eq!(playback.heard(start + ms(600)), ms(200));
+        assert_eq!(playback.ends_at(), Some(start + ms(900)));
+        assert_eq!(playback.position(start + ms(2_000)), ms(1_600));
     }
 
     #[tokio::test(start_paused = true)]

@@ -141,12 +141,15 @@ pub struct TurnMachine {
     from: u64,
     voice_end: u64,
     now: u64,
+    /// Pauses of the turn under way that were attempts at its end.
+    pauses: Vec<Span>,
 }
 
 impl TurnMachine {
     /// A machine in silence.
     pub fn new(policy: TurnPolicy) -> Self {
-        Self { policy, state: State::Silent, key: TurnKey::default(), from: 0, voice_end: 0, now: 0 }
+        let (key, pauses) = (TurnKey::default(), Vec::new());
+        Self { policy, state: State::Silent, key, from: 0, voice_end: 0, now: 0, pauses }
     }
 
     /// Takes over new waiting times, from the next frame on.
@@ -157,6 +160,9 @@ impl TurnMachine {
     /// A number for a turn that the client ends itself.
     pub fn manual_turn(&mut self) -> TurnKey {
         self.key = TurnKey { turn: self.key.turn + 1, revision: 1 };
+        if self.state == State::Silent {
+            self.pauses.clear();
+        }
         self.state = State::Silent;
         self.key
     }
@@ -169,6 +175,11 @@ impl TurnMachine {
     /// Whether somebody speaks at the moment, and the turn's first sample.
     pub fn speaking_since(&self) -> Option<u64> {
         (self.state == State::Speaking).then_some(self.from)
+    }
+
+    /// The pauses of the latest turn after which the person went on.
+    pub fn pauses(&self) -> &[Span] {
+        &self.pauses
     }
 
     /// How much audio before a begin must be kept.
@@ -186,6 +197,7 @@ impl TurnMachine {
     /// Takes in a frame.
     pub fn on_frame(&mut self, frame: VoiceFrame) -> Option<TurnAction> {
         self.now = frame.end;
+        let silent_since = self.voice_end;
         if frame.voice {
             self.voice_end = frame.end;
         }
@@ -196,6 +208,7 @@ impl TurnMachine {
             State::Speaking => (frame.end - self.voice_end >= self.policy.soft_pause).then(|| self.pause()),
             State::Pausing { .. } if frame.voice => {
                 self.state = State::Speaking;
+                self.pauses.push(Span { from: silent_since, to: frame.onset.max(silent_since) });
                 Some(TurnAction::Discard(self.key))
             }
             State::Pausing { .. } => self.end_if_due(),
@@ -214,6 +227,7 @@ impl TurnMachine {
     fn begin(&mut self, onset: u64) -> TurnAction {
         self.key = TurnKey { turn: self.key.turn + 1, revision: 0 };
         self.from = onset.saturating_sub(self.policy.padding);
+        self.pauses.clear();
         self.state = State::Speaking;
         TurnAction::Begin { turn: self.key.turn, from: self.from }
     }
@@ -304,6 +318,8 @@ mod tests {
         feed(&mut machine, true, 480);
         let first = tried(&feed(&mut machine, false, 128));
         assert_eq!(feed(&mut machine, true, 160), [(16, TurnAction::Discard(first))]);
+        assert_eq!(machine.pauses().len(), 1);
+        assert!(machine.pauses()[0].from == 480 * SAMPLES_PER_MS && machine.pauses()[0].to < machine.now);
         assert_eq!(machine.on_transcript(first, Completeness::Complete), None);
         let second = tried(&feed(&mut machine, false, 128));
         assert_eq!(second, TurnKey { turn: 1, revision: 2 });

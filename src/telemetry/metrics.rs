@@ -38,6 +38,9 @@ pub const TRANSLATIONS_TOTAL: &str = "antiphon_translations_total";
 pub const TRANSLATION_REQUESTS_TOTAL: &str = "antiphon_translation_requests_total";
 /// Bytes of translations that are remembered.
 pub const TRANSLATION_CACHE_BYTES: &str = "antiphon_translation_cache_bytes";
+/// Sounds while an answer ran or played, by `outcome`: `dismissed` (too short, or the answer's own echo), `parked`
+/// (it interrupted), then `meant`, `resumed` (it was nothing) or `expired` (that was known too late).
+pub const INTERRUPTIONS_TOTAL: &str = "antiphon_interruptions_total";
 /// Responses that ended, by `status`: `completed`, `cancelled`, `incomplete`, `failed`.
 pub const RESPONSES_TOTAL: &str = "antiphon_responses_total";
 /// Seconds from the endpoint (the turn is committed) to the first audio handed to the client's socket.
@@ -168,6 +171,7 @@ pub const ALL: &[Metric] = &[
     ),
     counter(TRANSLATION_REQUESTS_TOTAL, "how", "Texts to translate, by where the translation came from"),
     Metric { unit: Unit::Bytes, ..gauge(TRANSLATION_CACHE_BYTES, "", "Translations that are remembered") },
+    counter(INTERRUPTIONS_TOTAL, "outcome", "Sounds while an answer ran or played"),
     counter(RESPONSES_TOTAL, "status", "Responses that ended"),
     seconds(RESPONSE_LATENCY_SECONDS, "", "From the end of the user's turn to the first audio of the answer"),
     seconds(STAGE_SECONDS, "stage", "What one stage of a turn took, queue waits included"),

@@ -207,6 +207,36 @@ pub(super) const KEYS: &[Key] = &[
         Between(0.0, 65_536.0 * MIB),
     ),
     now(
+        "session.interruption.min_speech_ms",
+        "Voice that a sound must hold to interrupt an answer; 0 believes every begin",
+        Between(0.0, 5_000.0),
+    ),
+    now(
+        "session.interruption.min_words",
+        "Words that must be understood before an answer is interrupted; 0 waits for none",
+        Between(0.0, 20.0),
+    ),
+    now(
+        "session.interruption.resume",
+        "An answer goes on when what interrupted it was a noise, a backchannel or its echo",
+        Any("true or false"),
+    ),
+    now(
+        "session.interruption.resume_timeout_ms",
+        "How late the transcript of an interruption may come for the answer to go on",
+        Between(0.0, MINUTE_MS),
+    ),
+    now(
+        "session.interruption.backchannels",
+        "What listeners say without wanting the floor; `default` stands for a list in a dozen languages",
+        Any("a list of words and phrases"),
+    ),
+    now(
+        "session.interruption.echo_guard",
+        "Tell the answer, heard through the person's microphone, from the person",
+        Any("true or false"),
+    ),
+    now(
         "session.playback.max_ahead_ms",
         "How far audio sent may be ahead of audio heard",
         Between(200.0, MINUTE_MS),

@@ -86,9 +86,12 @@ impl SessionActor {
         let attempt = self.attempt.as_ref().map_or(0, |attempt| attempt.work.bytes);
         let committed = self.committed.values().map(|turn| turn.work.bytes).sum::<usize>();
         let partial = self.hearing.bytes();
+        let running = self.responses.iter().map(|running| running.response.sent().bytes()).sum::<usize>();
+        let spoken = self.last_spoken.as_ref().map_or(0, |spoken| spoken.sent.bytes());
+        let sent = running + spoken + self.parked.as_ref().map_or(0, |parked| parked.sent.bytes());
         let gauge = &self.shares.gauge;
         MemoryUse {
-            audio: (self.components.input.bytes() + attempt + committed + partial) as u64,
+            audio: (self.components.input.bytes() + attempt + committed + partial + sent) as u64,
             history: self.conversation.bytes() as u64,
             settings: (self.settings_bytes + self.interpreting.bytes()) as u64,
             queues: gauge.commands().bytes() + gauge.events().bytes(),

@@ -4,9 +4,10 @@
 //! never waits for a send, so no circle of full queues can form; engines run elsewhere. Whatever arrives late
 //! is told by its [`TurnKey`] and dropped.
 //!
-//! The rest is by subject: [`turns`] (audio and turns), [`partials`], [`translations`], [`items`] (the conversation), [`responses`] and
-//! [`running`], [`limits`].
+//! The rest is by subject: [`turns`] (audio and turns), [`partials`], [`translations`], [`interruption`], [`items`]
+//! (the conversation), [`responses`] and [`running`], [`limits`].
 
+mod interruption;
 mod items;
 mod limits;
 mod partials;
@@ -33,6 +34,9 @@ use super::event::{CloseReason, ResponseStatus, SessionEvent, SessionView, TurnT
 use super::factory::{SessionComponents, SessionSpec};
 use super::health::SessionGauge;
 use super::id::{ConversationId, RequestId, ResponseId, SessionId};
+use super::interruption::Suspicion;
+use super::interruption::echo::Microphone;
+use super::interruption::parked::Parked;
 use super::lifecycle::{RequestKind, RequestTracker, SessionRequests};
 use super::live::{FeaturesConfig, LiveConfig, LiveSettings};
 use super::metered;
@@ -100,6 +104,12 @@ pub(super) struct SessionActor {
     /// A turn ended while an answer ran that it did not interrupt; it is answered when that one is over.
     unanswered: Option<TurnTimings>,
     last_spoken: Option<Spoken>,
+    /// A sound that may interrupt the answer that runs or plays.
+    suspicion: Option<Suspicion>,
+    /// The answer that was interrupted last, until it is known whether that was meant.
+    parked: Option<Parked>,
+    /// Whether the client's microphone hears the answers.
+    microphone: Microphone,
     voice_locked: bool,
     expires: Instant,
     expires_at: u64,
@@ -149,6 +159,9 @@ impl SessionActor {
             responses: Responses::default(),
             unanswered: None,
             last_spoken: None,
+            suspicion: None,
+            parked: None,
+            microphone: Microphone::default(),
             voice_locked: false,
             expires: now + duration,
             expires_at: (unix_now + duration).as_secs(),

@@ -55,7 +55,7 @@ impl Hearing {
 impl SessionActor {
     /// More audio came: asks for a partial transcript if one is due.
     pub(super) fn hear_partial(&mut self) {
-        if !self.wants_partials() {
+        if !self.wants_partials() || self.is_suspect_without_words() {
             return;
         }
         self.translate_partials();
@@ -64,7 +64,7 @@ impl SessionActor {
             Wish { every: self.partial_interval(), degradation: self.components.pipeline.degradation() };
         let now = Instant::now();
         let Some(key) = self.hearing.partials.begin((span.from, span.to), wish, now) else { return };
-        let audio = self.components.input.utterance(span);
+        let audio = self.components.input.utterance_without(span, self.turn.pauses());
         let bytes = size_of_val(&*audio);
         let (language, prompt) = self.expected_speech();
         let utterance =
@@ -94,7 +94,7 @@ impl SessionActor {
 
     /// Takes in what was heard of the utterance under way, and tells what of it will stand.
     pub(super) fn observe(&mut self, hypothesis: &str) {
-        if !self.wants_partials() {
+        if !self.wants_partials() || self.note_suspect_words(hypothesis) {
             return;
         }
         let Some(delta) = self.hearing.partials.observe(hypothesis) else { return };

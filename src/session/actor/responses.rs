@@ -31,6 +31,9 @@ impl SessionActor {
             return Err(SessionError::ResponseActive { response: running.response.id.clone() });
         }
         self.check_input(&request)?;
+        if !request.out_of_band {
+            self.parked = None; // the client goes on by itself
+        }
         let permit = self.shares.quota.begin(Charge::Response)?;
         self.open_response(request, None, TurnTimings::default(), Some(permit));
         self.continue_waiting_responses();
@@ -94,12 +97,15 @@ impl SessionActor {
             None => (None, self.track(RequestKind::Response)),
         };
         let id = ResponseId::from(request.id().as_str());
-        let response =
+        let mut response =
             ActiveResponse::create(id.clone(), settings, &self.conversation_id, timings, &self.outbox);
+        if let Some(end) = self.last_spoken.as_ref().and_then(|spoken| spoken.playback.ends_at()) {
+            response.play_behind(end);
+        }
         if let Some(reply) = &reply {
             reply.speak();
         }
-        let running = Running { response, reply, wanted, request, _permit: permit, turn_ended: None };
+        let running = Running { response, reply, wanted, request, permit, turn_ended: None, held: false };
         self.responses.add(running);
         id
     }
@@ -225,23 +231,6 @@ impl SessionActor {
         self.end_response(&id, ResponseStatus::Cancelled);
         self.answer_what_waited();
         Ok(())
-    }
-
-    /// The person speaks: ends the answer that runs, and cuts the history to what was heard. What runs out of
-    /// band goes on.
-    pub(super) fn interrupt(&mut self) {
-        self.unanswered = None; // it is answered with what is being said now
-        if let Some(id) = self.responses.in_conversation().map(|running| running.response.id.clone()) {
-            self.end_response(&id, ResponseStatus::Interrupted);
-        }
-        let Some(spoken) = self.last_spoken.take() else { return };
-        let heard = spoken.playback.heard(Instant::now());
-        if heard < spoken.playback.sent() {
-            let heard_ms = u64::try_from(heard.as_millis()).unwrap_or(u64::MAX);
-            if let Err(error) = self.conversation.truncate(&spoken.item, heard_ms) {
-                tracing::debug!(session = %self.id, %error, "an interrupted answer was not cut");
-            }
-        }
     }
 
     /// Ends a response that runs, and stops what works for it.

@@ -22,9 +22,11 @@ pub(super) struct Running {
     pub(super) wanted: ResponseRequest,
     pub(super) request: RequestTracker,
     /// It counts as under way while this is held; a response that only tells a failure has none.
-    pub(super) _permit: Option<RequestPermit>,
+    pub(super) permit: Option<RequestPermit>,
     /// When the turn that it answers had ended, for the latency metric.
     pub(super) turn_ended: Option<(Instant, Duration)>,
+    /// Nothing is sent for the moment: somebody may be interrupting.
+    pub(super) held: bool,
 }
 
 impl Running {
@@ -39,9 +41,12 @@ impl Running {
         let Self { response, reply: Some(reply), .. } = self else {
             return std::future::pending().await;
         };
-        let room_at = response.playback().resume_at(max_ahead, Instant::now());
+        let (room_at, held) = (response.playback().resume_at(max_ahead, Instant::now()), self.held);
         let events = &mut reply.events;
         let event = async {
+            if held {
+                std::future::pending::<()>().await;
+            }
             if let Some(at) = room_at {
                 sleep_until(at).await;
             }
@@ -85,6 +90,13 @@ impl Responses {
     /// The one that writes to the conversation.
     pub(super) fn in_conversation(&self) -> Option<&Running> {
         self.0.iter().find(|running| running.response.settings.in_history)
+    }
+
+    /// Holds back what the answer of the conversation sends, or lets it go on.
+    pub(super) fn hold(&mut self, held: bool) {
+        for running in self.0.iter_mut().filter(|running| running.response.settings.in_history) {
+            running.held = held;
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Running> {

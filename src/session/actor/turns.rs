@@ -72,9 +72,7 @@ impl SessionActor {
             return Ok(());
         }
         while let Some(frame) = self.components.input.next_frame() {
-            if let Some(action) = self.turn.on_frame(frame) {
-                self.on_turn_action(action);
-            }
+            self.follow_frame(frame);
         }
         self.hear_partial();
         self.forget_silence();
@@ -87,6 +85,8 @@ impl SessionActor {
         self.hearing.finish();
         self.interpreting.end_utterance();
         self.open_item = None;
+        self.dismiss_suspicion();
+        self.parked = None;
         self.components.input.clear();
         self.outbox.send(SessionEvent::InputCleared);
     }
@@ -100,6 +100,7 @@ impl SessionActor {
             return Err(SessionError::InputBufferTooSmall { minimum_ms: MIN_COMMIT_MS, buffered_ms });
         }
         self.shares.quota.check(Charge::Other)?; // what is buffered stays
+        self.believe_suspicion();
         self.attempt = None;
         let key = self.turn.manual_turn();
         self.end_turn(key, span, false, Duration::ZERO);
@@ -112,12 +113,13 @@ impl SessionActor {
         self.components.input.set_threshold(threshold(detection));
         if detection.is_none() {
             self.turn.abandon();
+            self.dismiss_suspicion();
             self.attempt = None;
             self.components.input.skip_frames();
         }
     }
 
-    fn on_turn_action(&mut self, action: TurnAction) {
+    pub(super) fn on_turn_action(&mut self, action: TurnAction) {
         match action {
             TurnAction::Begin { from, .. } => self.begin_turn(from),
             TurnAction::Try { key, span } => self.try_turn(key, span),
@@ -132,7 +134,7 @@ impl SessionActor {
         }
     }
 
-    fn begin_turn(&mut self, from: u64) {
+    pub(super) fn begin_turn(&mut self, from: u64) {
         let item = ItemId::random();
         self.components.callbacks.on_speech_started(&item, from);
         self.open_item = Some(item);
@@ -153,7 +155,7 @@ impl SessionActor {
     fn transcribe(&self, key: TurnKey, span: Span) -> Transcribing {
         let (language, prompt) = self.expected_speech();
         let request = self.track(RequestKind::Transcription);
-        let audio = self.components.input.utterance(span);
+        let audio = self.components.input.utterance_without(span, self.turn.pauses());
         let bytes = size_of_val(&*audio);
         let job = self.components.pipeline.transcribe(Utterance {
             key,
@@ -244,8 +246,11 @@ impl SessionActor {
             }
         };
         let heard = heard(&result, event.seconds);
-        let sounds = completeness(&heard.text);
+        if !self.hear_suspect(&heard.text) {
+            return;
+        }
         self.observe(&heard.text);
+        let sounds = self.weigh_interruption(&heard.text).unwrap_or_else(|| completeness(&heard.text));
         let reply = self.speculate(&heard.text);
         if let Some(attempt) = &mut self.attempt {
             attempt.heard = Some(heard);
@@ -260,7 +265,7 @@ impl SessionActor {
     fn speculate(&self, text: &str) -> Option<Begun> {
         let wanted = self.settings.turn_detection.as_ref().is_some_and(|turns| turns.create_response);
         let free = self.responses.in_conversation().is_none() && self.committed.is_empty();
-        let due = wanted && free && self.features.speculation && !text.is_empty();
+        let due = wanted && free && self.parked.is_none() && self.features.speculation && !text.is_empty();
         (due && self.shares.quota.allows(Charge::Response)).then(|| self.start_reply_to(text))
     }
 
@@ -297,6 +302,9 @@ impl SessionActor {
     ) {
         self.tell_final(item, told.settle(&heard.text), heard.audio.clone());
         self.translate_final(item, &heard.text);
+        if self.take_back_interruption(&heard.text, answer.as_ref().map(|(_, ended)| ended.0)) {
+            return;
+        }
         let Some((reply, ended)) = answer else { return };
         if heard.text.is_empty() {
             metrics::counter!(names::TURNS_TOTAL, "outcome" => "no_speech").increment(1);

@@ -4,11 +4,11 @@
 //! Every response that is created is also done, once; every item that is added is done. It knows no engine and
 //! no clock: `now` is given.
 
+mod resume;
 mod settings;
 
 pub(super) use settings::ResponseSettings;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -22,12 +22,12 @@ use super::event::{
     TurnTimings,
 };
 use super::id::{ConversationId, ItemId, ResponseId};
+use super::interruption::parked::Sent;
 use super::playback::Playback;
 use super::settings::Modality;
 use super::speech_pipeline::{ClauseWords, ReplyEnd, ReplyEvent};
 use crate::audio::Encoder;
 use crate::engine::llm::FinishReason;
-use crate::engine::tts::TimedWord;
 
 /// What a response writes to.
 #[derive(Debug)]
@@ -42,6 +42,11 @@ pub(super) struct Scene<'a> {
 pub(super) struct Spoken {
     pub(super) item: ItemId,
     pub(super) playback: Playback,
+    pub(super) sent: Sent,
+    pub(super) timeline: Timeline,
+    pub(super) settings: ResponseSettings,
+    /// Whether it was speech and nothing else, so that it can go on after an interruption.
+    pub(super) resumable: bool,
 }
 
 /// A response that runs.
@@ -57,10 +62,7 @@ pub(super) struct ActiveResponse {
     playback: Playback,
     /// Each response is a stream of its own: two may run at once, and an interrupted one ends anywhere.
     encoder: Encoder,
-    /// Where in the audio each clause begins that was reached so far.
-    clause_starts: Vec<u64>,
-    /// Word times of clauses that were not reached yet.
-    early_words: BTreeMap<usize, Vec<TimedWord>>,
+    sent: Sent,
     usage: ResponseUsage,
 }
 
@@ -99,8 +101,7 @@ impl ActiveResponse {
             message: None,
             call: None,
             playback: Playback::default(),
-            clause_starts: Vec::new(),
-            early_words: BTreeMap::new(),
+            sent: Sent::default(),
             usage: ResponseUsage::default(),
         };
         outbox.send(SessionEvent::Response(ResponseEvent::Created(Box::new(
@@ -127,11 +128,10 @@ impl ActiveResponse {
 
     /// Takes in word times. They may come before their clause, for they do not wait for playback.
     pub(super) fn on_words(&mut self, timed: ClauseWords) {
-        match (self.clause_starts.get(timed.clause), &mut self.message) {
-            (Some(start), Some(message)) => message.timeline.push_clause(timed.words, *start),
-            _ => {
-                self.early_words.insert(timed.clause, timed.words);
-            }
+        if let Some((words, start)) = self.sent.on_words(timed.clause, timed.words)
+            && let Some(message) = &mut self.message
+        {
+            message.timeline.push_clause(words, start);
         }
     }
 
@@ -167,12 +167,14 @@ impl ActiveResponse {
     /// done. Gives the message whose audio may still be playing.
     pub(super) fn finish(mut self, status: ResponseStatus, scene: &mut Scene<'_>) -> Option<Spoken> {
         let whole = matches!(status, ResponseStatus::Completed | ResponseStatus::OutOfTokens);
-        let spoken = self.spoken_item();
+        let (spoken, resumable) = (self.spoken_item(), self.is_resumable());
+        let timeline = self.message.as_ref().map(|message| message.timeline.clone()).unwrap_or_default();
         self.close_message(whole, scene);
         self.close_call(whole, scene);
         let view = self.view(status);
         self.emit(scene, ResponseEvent::Done(Box::new(view)));
-        spoken.map(|item| Spoken { item, playback: self.playback })
+        let Self { playback, sent, settings, .. } = self;
+        spoken.map(|item| Spoken { item, playback, sent, timeline, settings, resumable })
     }
 
     fn spoken_item(&self) -> Option<ItemId> {
@@ -194,11 +196,10 @@ impl ActiveResponse {
     }
 
     fn on_clause(&mut self, text: &str, scene: &mut Scene<'_>) {
-        let (start, clause) = (millis(self.playback.sent()), self.clause_starts.len());
-        self.clause_starts.push(start);
-        let words = self.early_words.remove(&clause);
+        let start = millis(self.playback.sent());
+        let words = self.sent.begin_clause(text, start);
         let message = self.open_message(scene);
-        message.timeline.push_clause(words.unwrap_or_default(), start);
+        message.timeline.push_clause(words, start.try_into().unwrap_or(i64::MAX));
         let delta = if message.text.is_empty() { text.to_owned() } else { format!(" {text}") };
         message.text.push_str(&delta);
         let event = ResponseEvent::TranscriptDelta(message.place.clone(), delta);
@@ -212,6 +213,7 @@ impl ActiveResponse {
         self.playback.push(duration, scene.now);
         // Rounded up: a client that truncates at the end of what it received may round either way.
         let sent = millis(self.playback.sent() + Duration::from_nanos(999_999));
+        self.sent.push_audio(samples, format.sample_rate(), millis(self.playback.heard(scene.now)));
         let Some(message) = &mut self.message else { return };
         message.timeline.set_audio_ms(sent);
         for piece in self.encoder.encode(samples) {
