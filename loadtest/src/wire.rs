@@ -183,7 +183,7 @@ pub(crate) fn append(transport: Transport, audio: Vec<u8>) -> Message {
 }
 
 /// Written by hand: it is the hottest path of this program.
-fn append_event(audio: &[u8]) -> String {
+pub(crate) fn append_event(audio: &[u8]) -> String {
     let mut event = String::with_capacity(audio.len() * 4 / 3 + 64);
     event.push_str(r#"{"type":"input_audio_buffer.append","audio":""#);
     STANDARD.encode_string(audio, &mut event);

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon::audio::AudioFormat;
+use antiphon::audio::{AudioFormat, Decoder, Encoder};
 use anyhow::{Context as _, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::args::{Args, TurnDetection};
+use crate::args::{Args, Transport, TurnDetection};
 use crate::conversation::case::{Case, Sound, When};
 use crate::conversation::sound;
 use crate::conversation::speaker::Loudspeaker;
@@ -37,6 +35,8 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(args: Args, synthesiser: Synthesiser) -> Self {
+        // Scenes are about what is said when, not about how it travels.
+        let args = Args { audio: Transport::Json, ..args };
         Self { format: AudioFormat::from(args.format), args, synthesiser }
     }
 
@@ -76,10 +76,15 @@ impl Stage {
         let frame = (self.format.sample_rate() * self.args.frame_ms / 1_000) as usize;
         let mut ticks = interval(Duration::from_millis(self.args.frame_ms.into()));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let mut encoder = Encoder::new(self.format);
         let mut show = Show::new(self.format, cues, case.echo);
         while !show.is_over() {
             tokio::select! {
-                _ = ticks.tick() => line.send(wire::append(&self.format.encode(&show.frame(frame)))).await?,
+                _ = ticks.tick() => {
+                    for packet in encoder.encode(&show.frame(frame)) {
+                        line.send(wire::append_event(&packet)).await?;
+                    }
+                }
                 event = line.receive() => show.hear(event?)?,
             }
         }
@@ -112,7 +117,7 @@ impl Stage {
 
 /// A scene that is being played.
 struct Show {
-    format: AudioFormat,
+    decoder: Decoder,
     began: Instant,
     cues: Vec<(When, Arc<[i16]>)>,
     /// The cue that is next, or being heard, and how much of it was.
@@ -133,7 +138,7 @@ impl Show {
     fn new(format: AudioFormat, cues: Vec<(When, Arc<[i16]>)>, echo: bool) -> Self {
         let delay = ECHO_DELAY_MS * format.sample_rate() as usize / 1_000;
         Self {
-            format,
+            decoder: Decoder::new(format),
             began: Instant::now(),
             cues,
             cue: 0,
@@ -214,7 +219,7 @@ impl Show {
                 self.answers.push(response.id);
             }
             ServerEvent::AudioDelta { response_id, delta, .. } => {
-                let samples = self.format.decode(&STANDARD.decode(delta).context("audio.delta")?)?;
+                let samples = self.decoder.decode(&wire::decoded(&delta)).context("audio.delta")?;
                 self.speaker.queue(&samples);
                 let answer = self.number(&response_id)?;
                 self.note(What::Audio(answer));
