@@ -7,7 +7,7 @@
 //! L5  cli ── app ── config
 //! L4  server
 //! L3  session
-//! L2  pool      backend
+//! L2  pool      backend      store
 //! L1  engine (traits)
 //! L0  protocol   audio   telemetry   runtime
 //! ```
@@ -25,4 +25,5 @@ pub mod protocol;
 pub mod runtime;
 pub mod server;
 pub mod session;
+pub mod store;
 pub mod telemetry;

@@ -33,6 +33,7 @@ use crate::pool::PoolsConfig;
 use crate::pool::memory::MemoryConfig;
 use crate::server::ServerConfig;
 use crate::session::{FeaturesConfig, SessionConfig};
+use crate::store::StoreConfig;
 use crate::telemetry::{AlertsConfig, TelemetryConfig};
 
 /// The file that is read where no other is named.
@@ -50,6 +51,8 @@ pub struct Config {
     pub session: SessionConfig,
     /// Which features are on.
     pub features: FeaturesConfig,
+    /// Where sessions are kept to be resumed.
+    pub store: StoreConfig,
     /// How engines are shared.
     pub pools: PoolsConfig,
     /// Which engines there are.

@@ -29,6 +29,8 @@ pub struct SessionConfig {
     pub records: RecordsConfig,
     /// When a session counts as unhealthy.
     pub health: HealthConfig,
+    /// How long a session that was cut off is kept.
+    pub resume: ResumeConfig,
 }
 
 /// What one session may take.
@@ -124,6 +126,21 @@ pub struct HealthConfig {
 impl Default for HealthConfig {
     fn default() -> Self {
         Self { interval_s: 5, stuck_s: 30, max_silence_s: 120 }
+    }
+}
+
+/// How long a session that was cut off is kept.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct ResumeConfig {
+    /// After a cut, or after the next start of a server that was killed, in seconds. 300: a train through a tunnel,
+    /// a restart with models to load.
+    pub grace_s: u64,
+}
+
+impl Default for ResumeConfig {
+    fn default() -> Self {
+        Self { grace_s: 300 }
     }
 }
 

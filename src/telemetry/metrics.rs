@@ -95,6 +95,24 @@ pub const SESSION_MEMORY_BYTES: &str = "antiphon_session_memory_bytes";
 pub const UNHEALTHY_TOTAL: &str = "antiphon_sessions_unhealthy_total";
 /// Alerts that fire now, by `alert`.
 pub const ALERTS_FIRING: &str = "antiphon_alerts_firing";
+/// Transactions of the session store, by `outcome`: `written`, `failed` (tried again).
+pub const STORE_WRITES_TOTAL: &str = "antiphon_store_writes_total";
+/// Seconds of one transaction of the session store.
+pub const STORE_WRITE_SECONDS: &str = "antiphon_store_write_seconds";
+/// 1 while snapshots cannot be written.
+pub const STORE_FAILING: &str = "antiphon_store_failing";
+/// Sessions that are kept to be resumed, those that run included.
+pub const STORE_SESSIONS: &str = "antiphon_store_sessions";
+/// Bytes that the session store takes.
+pub const STORE_BYTES: &str = "antiphon_store_bytes";
+/// Bytes of changes that sessions handed to the store.
+pub const SNAPSHOT_BYTES_TOTAL: &str = "antiphon_snapshot_bytes_total";
+/// Seconds that a session's task takes to hand its changes to the store.
+pub const SNAPSHOT_SECONDS: &str = "antiphon_snapshot_seconds";
+/// Attempts to resume a session, by `outcome`: `resumed`, `unknown` (wrong, expired or foreign token), `failed`.
+pub const RESUMES_TOTAL: &str = "antiphon_resumes_total";
+/// Sideband sockets that are attached now.
+pub const SIDEBANDS_ACTIVE: &str = "antiphon_sidebands_active";
 
 /// Values of the label `stage` of [`STAGE_SECONDS`].
 pub mod stage {
@@ -211,6 +229,18 @@ pub const ALL: &[Metric] = &[
     },
     counter(UNHEALTHY_TOTAL, "reason", "Sessions that were ended because they were unhealthy"),
     gauge(ALERTS_FIRING, "alert", "Alerts that fire now, see `GET /api/alerts`"),
+    counter(STORE_WRITES_TOTAL, "outcome", "Transactions of the session store"),
+    seconds(STORE_WRITE_SECONDS, "", "One transaction of the session store"),
+    gauge(STORE_FAILING, "", "1 while snapshots cannot be written"),
+    gauge(STORE_SESSIONS, "", "Sessions that are kept to be resumed, those that run included"),
+    Metric { unit: Unit::Bytes, ..gauge(STORE_BYTES, "", "Bytes that the session store takes") },
+    Metric {
+        unit: Unit::Bytes,
+        ..counter(SNAPSHOT_BYTES_TOTAL, "", "Changes that sessions handed to the store")
+    },
+    seconds(SNAPSHOT_SECONDS, "", "What handing its changes to the store takes of a session's task"),
+    counter(RESUMES_TOTAL, "outcome", "Attempts to resume a session"),
+    gauge(SIDEBANDS_ACTIVE, "", "Sideband sockets that are attached now"),
 ];
 
 /// Which way audio or bytes go, seen from the server.

@@ -23,10 +23,11 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("engine", &["audio", "telemetry"]),
     ("pool", &["engine", "telemetry", "runtime"]),
     ("backend", &["engine", "audio", "telemetry", "runtime"]),
-    ("store", &["engine", "audio", "telemetry", "runtime"]),
-    ("session", &["pool", "engine", "audio", "telemetry", "runtime"]),
+    ("store", &["audio", "telemetry"]),
+    // store: a session writes its own snapshot, and its router reads it.
+    ("session", &["pool", "store", "engine", "audio", "telemetry", "runtime"]),
     // pool and engine: the HTTP audio endpoints lease engines without a session.
-    ("server", &["session", "protocol", "audio", "pool", "engine", "telemetry", "runtime"]),
+    ("server", &["session", "protocol", "audio", "pool", "store", "engine", "telemetry", "runtime"]),
     (
         "config",
         &[

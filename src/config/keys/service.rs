@@ -241,8 +241,25 @@ pub(super) const KEYS: &[Key] = &[
         "How far audio sent may be ahead of audio heard",
         Between(200.0, MINUTE_MS),
     ),
+    now(
+        "session.resume.grace_s",
+        "How long a session may be resumed after its connection was cut or its server ended",
+        Between(0.0, DAY_S),
+    ),
     next("session.defaults.instructions", "System message of sessions that set none", Any("text")),
     next("session.defaults.voice", "Voice of sessions that set none", Text("text", check::not_empty)),
+    key(
+        "store.kind",
+        "Where sessions are kept to be resumed: a file, this process (they do not survive it), nowhere",
+        OneOf(&["sqlite", "memory", "off"]),
+    ),
+    key(
+        "store.path",
+        "File of `sqlite`; nobody but the server's user may read it",
+        Any("a path; one server a file"),
+    ),
+    key("store.max_sessions", "Sessions kept at most, those that run included", Between(1.0, 10_000_000.0)),
+    key("store.max_bytes", "Bytes kept at most", Between(MIB, 1_048_576.0 * MIB)),
     now("features.speculation", "Begin answers before the turn has ended", Any("true or false")),
     now(
         "features.partials",
