@@ -14,7 +14,7 @@ mod reload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::serve::ListenerExt;
 use thiserror::Error;
@@ -40,6 +40,7 @@ use crate::session::settings::{EchoSettings, Modality, Purpose, SessionSettings,
 use crate::session::translation::TranslationDesk;
 use crate::session::{AdmissionGate, LiveConfig, LiveSettings};
 use crate::session::{SessionComponentFactory, SessionConfig, SessionRouter};
+use crate::store::{self, SnapshotStore, StoreError};
 use crate::telemetry::{AlertBoard, LogFilter, Metrics, TelemetryError};
 use https::Https;
 use reload::{Live, Reloader};
@@ -85,6 +86,9 @@ pub enum StartError {
     /// There is no certificate for HTTPS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Sessions cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Metrics cannot be collected.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -99,6 +103,9 @@ fn next_step(error: &std::io::Error) -> &'static str {
         _ => "Set server.bind to an address of this machine.",
     }
 }
+
+/// The pools, voice activity, and what models there are.
+type Engines = (ResourcePoolManager, Arc<dyn VadEngine>, Arc<[ModelInfo]>);
 
 /// A server that runs.
 #[derive(Debug)]
@@ -124,6 +131,7 @@ impl Server {
         let metrics = Metrics::install()?;
         let (address, listener) = listen(config.server.bind).await?;
         let https = https::bind(&config.server.tls)?;
+        let store = open_store(&config)?;
         let pools_config = reload::pools_config(&config);
         let scheduler = Scheduler::new(&pools_config);
         let engines = load(&config, &scheduler).await?;
@@ -131,7 +139,7 @@ impl Server {
         let (vad, models) = (Arc::clone(&engines.vad), engines.models());
         let pools = pools::assemble(&pools_config, engines, scheduler);
         let engines = (pools, vad, models.into());
-        let mut server = Self::assemble(config, engines, (metrics, logs), (address, listener));
+        let mut server = Self::assemble(config, (engines, store), (metrics, logs), (address, listener));
         let routes = || router(server.state.clone());
         server.https = https.map(|bound| bound.serve(&server.runtime, routes(), server.grace));
         Ok(server)
@@ -175,6 +183,7 @@ impl Server {
         if let Some(https) = self.https {
             https.join().await;
         }
+        self.state.sessions.flush_store().await;
         drop(self.reloader);
         join_engines(self.state).await;
         drained
@@ -182,7 +191,7 @@ impl Server {
 
     fn assemble(
         config: Config,
-        (pools, vad, models): (ResourcePoolManager, Arc<dyn VadEngine>, Arc<[ModelInfo]>),
+        ((pools, vad, models), store): (Engines, Option<Arc<dyn SnapshotStore>>),
         (metrics, logs): (Metrics, LogFilter),
         (address, listener): (SocketAddr, TcpListener),
     ) -> Self {
@@ -198,7 +207,8 @@ impl Server {
         let grace = Duration::from_millis(config.server.shutdown_grace_ms);
         let limits = AdmissionLimits::new(config.server.max_sessions, &config.server.admission);
         let (pools, admission) = (factory.pools.clone(), AdmissionGate::new(limits));
-        let sessions = SessionRouter::new(factory);
+        let sessions = SessionRouter::new(factory).with_store(store);
+        drop(runtime.spawn("session store", sessions.clone().tend_store(runtime.shutdown_token().clone())));
         let (server_config, defaults) = (config.server.clone(), session_defaults(&config.session));
         let alerts = AlertBoard::new(config.alerts);
         let ram_budget = Some(budget::budget(&config).ram_bytes).filter(|bytes| *bytes < u64::MAX);
@@ -282,6 +292,12 @@ async fn fold_metrics(metrics: Metrics, shutdown: CancellationToken) {
             _ = every.tick() => metrics.upkeep(),
         }
     }
+}
+
+fn open_store(config: &Config) -> Result<Option<Arc<dyn SnapshotStore>>, StoreError> {
+    let grace = Duration::from_secs(config.session.resume.grace_s);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    store::open(&config.store, grace, u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
 async fn listen(bind: SocketAddr) -> Result<(SocketAddr, TcpListener), StartError> {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::codec;
 
 /// How audio is written on the wire. Always mono.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub enum AudioFormat {
     /// 24 kHz signed 16-bit little-endian: `audio/pcm`, the protocol's default.
     #[default]

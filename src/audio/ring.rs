@@ -35,6 +35,12 @@ impl SampleRing {
         self.limit = limit;
     }
 
+    /// Counts on from `position`, as if that many samples had come and gone; what is held is forgotten.
+    pub fn start_at(&mut self, position: u64) {
+        self.clear();
+        self.start = position;
+    }
+
     /// Appends samples, all or none.
     pub fn push(&mut self, samples: &[i16]) -> Result<(), Full> {
         if samples.len() > self.limit.saturating_sub(self.samples.len()) {

@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::compute::Urgency;
 use super::{CancelFlag, EngineStream};
 
@@ -32,7 +34,7 @@ pub struct LlmRequest {
 
 /// What happens to a conversation that outgrows the model's context. The system message and the last turn always
 /// stay.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub enum Truncation {
     /// The oldest turns go, as the engine sees fit.
     #[default]
@@ -106,7 +108,7 @@ pub struct ToolCall {
 }
 
 /// A tool that the model may call.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct ToolSpec {
     /// The tool's name.
     pub name: String,
@@ -117,7 +119,7 @@ pub struct ToolSpec {
 }
 
 /// Whether the model calls tools.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum ToolChoice {
     /// The model decides.
     #[default]

@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use serde::{Deserialize, Serialize};
+
 use super::{CancelFlag, EngineStream};
 
 /// Speaks a clause.
@@ -56,7 +58,7 @@ pub struct SpeechChunk {
 }
 
 /// A word and when it is heard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct TimedWord {
     /// The word as written in the request's text, with punctuation that follows it.
     pub text: String,

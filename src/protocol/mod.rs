@@ -68,9 +68,9 @@ pub use server_event::{
     ServerMessage, TranscriptionError,
 };
 pub use session::{
-    INCLUDE_LOGPROBS, Modality, RealtimeSession, RealtimeSessionObject, Session, SessionAudio,
-    SessionExtension, SessionExtensionUpdate, SessionType, SessionUpdate, TranscriptionAudio,
-    TranscriptionSession, TranscriptionSessionObject,
+    INCLUDE_LOGPROBS, InterruptedAnswer, Modality, RealtimeSession, RealtimeSessionObject, ResumedSession,
+    Session, SessionAudio, SessionExtension, SessionExtensionUpdate, SessionType, SessionUpdate,
+    TranscriptionAudio, TranscriptionSession, TranscriptionSessionObject,
 };
 pub use tool::{FunctionTool, McpTool, NamedTool, Tool, ToolChoice, ToolChoiceMode};
 pub use turn_detection::{

@@ -285,6 +285,39 @@ pub struct SessionExtension {
     /// Languages that what is said is translated into.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub translate_to: Option<Vec<String>>,
+    /// For how long after a cut, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume_within_s: Option<u64>,
+    /// Whether this session was resumed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<bool>,
+    /// What its client finds, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_off: Option<ResumedSession>,
+}
+
+/// A resumed session as its client finds it.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct ResumedSession {
+    /// The last item of the conversation, null for none.
+    pub last_item_id: Option<String>,
+    /// The answer that the end of the connection interrupted, null for none.
+    pub interrupted: Option<InterruptedAnswer>,
+    /// The user, or a tool, has had no answer yet; `response.create` asks for it.
+    pub awaits_response: bool,
+    /// Input audio before, in milliseconds; offsets count on from here.
+    pub input_audio_ms: u64,
+}
+
+/// An answer that was cut.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct InterruptedAnswer {
+    /// Its item, which holds what was heard.
+    pub item_id: String,
+    /// Milliseconds heard, as the server estimates it.
+    pub heard_ms: u64,
+    /// Milliseconds sent.
+    pub audio_ms: u64,
 }
 
 literal! {

@@ -35,6 +35,14 @@ impl Viewer {
     }
 }
 
+impl Viewer {
+    /// Whose sessions this viewer may attach a second socket to: its own and nobody else's, administrators included.
+    /// Where nobody has a key, all sessions are nobody's, and only who is administrator there may.
+    pub(super) fn attaches_to(&self) -> Option<&Owner> {
+        (self.admin || !self.owner.is_anonymous()).then_some(&self.owner)
+    }
+}
+
 /// Who asks at `/api`: an administrator is a key of that role and, on a server without keys, everybody on its own
 /// machine. There the host must be this machine's too, so that no page can come in under a name of its own that
 /// leads here (DNS rebinding).

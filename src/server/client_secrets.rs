@@ -88,7 +88,7 @@ fn make(state: &ServerState, owner: Owner, body: &[u8]) -> Result<ClientSecret, 
     let life = Duration::from_secs(request.life_s);
     let value = state.secrets.make(grant, life, body.len()).map_err(Refused::Full)?;
     let clock = state.sessions.requests().clock();
-    let view = SessionView { id: SessionId::random(), expires_at: 0, settings };
+    let view = SessionView { id: SessionId::random(), expires_at: 0, settings, resume: None };
     let expires_at = clock.unix_ms(clock.now() + life) / 1_000;
     Ok(ClientSecret { value, expires_at, session: convert::session(view) })
 }

@@ -9,18 +9,16 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use yawc::IncomingUpgrade;
 
-use super::access::{Guest, api_error, authenticate_guest, origin_allowed, over_quota, protocol_error};
+use super::access::{Guest, Viewer, api_error, authenticate_guest, origin_allowed, over_quota};
 use super::audio_frames::AudioTransport;
-use super::client_secrets;
+use super::opening::Opening;
 use super::router::ServerState;
+use super::sideband;
 use super::socket;
 use super::waiting::{self, WaitOptions};
 use super::websocket::{Socket, SocketOptions, Upgrade};
-use crate::protocol::{ErrorCode, ProtocolError, SessionType, SessionUpdate};
-use crate::session::Owner;
 use crate::session::admission::{Entry, Waiting};
 use crate::session::router::OpenError;
-use crate::session::settings::SessionSettings;
 
 /// `?queue=events`: a client that has to wait is told its place in line. Others are not: stock clients know no
 /// such events.
@@ -33,21 +31,23 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The query of the socket's URL.
 #[derive(Debug, Deserialize)]
 pub(super) struct RealtimeQuery {
-    model: Option<String>,
-    intent: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) intent: Option<String>,
     call_id: Option<String>,
     queue: Option<String>,
     audio: Option<String>,
+    pub(super) resume: Option<String>,
 }
 
 /// Opens a session on a WebSocket.
 pub(super) async fn upgrade(
     State(state): State<ServerState>,
     Query(query): Query<RealtimeQuery>,
+    viewer: Result<Viewer, Response>,
     headers: HeaderMap,
     incoming: Result<IncomingUpgrade, StatusCode>,
 ) -> Response {
-    let Guest { owner, session } = match check(&state, &query, &headers) {
+    let guest = match check(&state, &query, &headers) {
         Ok(guest) => guest,
         Err(refusal) => return *refusal,
     };
@@ -55,19 +55,33 @@ pub(super) async fn upgrade(
         let message = "This is a WebSocket endpoint (version 13). Connect with ws:// or wss://.";
         return api_error(StatusCode::UPGRADE_REQUIRED, "websocket_required", message);
     };
-    let settings = match session_settings(&state, &query, session.as_deref()) {
-        Ok(settings) => settings,
-        Err(error) => return protocol_error(&error),
+    if let Some(id) = &query.call_id {
+        let attached = match viewer {
+            Ok(viewer) => sideband::attach(&state, &viewer, id).await.map_err(|refusal| *refusal),
+            Err(refusal) => Err(refusal),
+        };
+        let upgrade = Upgrade::new(incoming, &headers, socket_options(&state, None));
+        let runtime = state.runtime.clone();
+        return match attached {
+            Ok(sideband) => {
+                upgrade.on_upgrade(&runtime, move |socket| sideband::serve(socket, sideband, state))
+            }
+            Err(refusal) => refusal,
+        };
+    }
+    let opening = match Opening::of(&state, guest, &query).await {
+        Ok(opening) => opening,
+        Err(refusal) => return *refusal,
     };
     let upgrade = Upgrade::new(incoming, &headers, socket_options(&state, query.audio.as_deref()));
     let runtime = state.runtime.clone();
     match state.admission.enter() {
-        Entry::Admitted(permit) => match state.sessions.open(&owner, settings, permit) {
+        Entry::Admitted(permit) => match opening.open(&state.sessions, permit).await {
             Ok(session) => upgrade.on_upgrade(&runtime, move |socket| socket::serve(socket, session, state)),
             Err(error) => refused(&error),
         },
         Entry::Queued(waiting) => {
-            let newcomer = Newcomer { owner, settings, positions: query.queue.is_some() };
+            let newcomer = Newcomer { opening, positions: query.queue.is_some() };
             upgrade.on_upgrade(&runtime, move |socket| queue(socket, waiting, newcomer, state))
         }
         Entry::Refused(refusal) => upgrade.on_upgrade(&runtime, move |mut socket| async move {
@@ -85,24 +99,6 @@ pub(super) async fn upgrade(
     }
 }
 
-/// What the session starts with: as configured, or as the client's secret says.
-fn session_settings(
-    state: &ServerState,
-    query: &RealtimeQuery,
-    secret: Option<&SessionUpdate>,
-) -> Result<SessionSettings, ProtocolError> {
-    let (model, transcribes) = (query.model.clone(), query.intent.is_some());
-    match secret {
-        None if transcribes => Ok(state.session_settings(model).for_transcription()),
-        None => Ok(state.session_settings(model)),
-        Some(session) if transcribes && session.kind != SessionType::Transcription => {
-            let message = "The client secret is for a session of type 'realtime': connect without 'intent'.";
-            Err(ProtocolError::at("intent", ErrorCode::INVALID_VALUE, message))
-        }
-        Some(session) => client_secrets::settings(state, model, session.clone()),
-    }
-}
-
 fn socket_options(state: &ServerState, audio: Option<&str>) -> SocketOptions {
     let compresses = state.sessions.settings().features.compression;
     SocketOptions {
@@ -114,8 +110,7 @@ fn socket_options(state: &ServerState, audio: Option<&str>) -> SocketOptions {
 
 /// One who waits for a session.
 struct Newcomer {
-    owner: Owner,
-    settings: SessionSettings,
+    opening: Opening,
     positions: bool,
 }
 
@@ -127,7 +122,7 @@ async fn queue(mut socket: Socket, waiting: Waiting, newcomer: Newcomer, state: 
         shutdown: state.runtime.shutdown_token().clone(),
     };
     let Some(permit) = waiting::wait(&mut socket, waiting, &options).await else { return };
-    match state.sessions.open(&newcomer.owner, newcomer.settings, permit) {
+    match newcomer.opening.open(&state.sessions, permit).await {
         Ok(session) => socket::serve(socket, session, state).await,
         Err(error) => waiting::fail(&mut socket, &error).await,
     }
@@ -148,10 +143,6 @@ fn check(state: &ServerState, query: &RealtimeQuery, headers: &HeaderMap) -> Res
         let message = "'intent' takes 'transcription' and nothing else; a conversation has none.";
         return refuse(StatusCode::BAD_REQUEST, "unsupported_query", message);
     }
-    if query.call_id.is_some() {
-        let message = "'call_id' is not served yet. Connect with ?model=NAME.";
-        return refuse(StatusCode::BAD_REQUEST, "unsupported_query", message);
-    }
     if query.queue.as_deref().is_some_and(|wish| wish != QUEUE_EVENTS) {
         return refuse(
             StatusCode::BAD_REQUEST,
@@ -169,11 +160,15 @@ fn check(state: &ServerState, query: &RealtimeQuery, headers: &HeaderMap) -> Res
     authenticate_guest(headers, &state.config, &state.secrets)
 }
 
-fn refused(error: &OpenError) -> Response {
+pub(super) fn refused(error: &OpenError) -> Response {
     tracing::info!(%error, "refused a session");
     match error {
         OpenError::ShuttingDown => unavailable(&error.to_string(), RETRY_AFTER),
         OpenError::Quota(error) => over_quota(error),
+        OpenError::NothingToResume => {
+            api_error(StatusCode::NOT_FOUND, "session_not_found", &error.to_string())
+        }
+        OpenError::Store => unavailable(&error.to_string(), RETRY_AFTER),
         OpenError::Build(error) => {
             api_error(StatusCode::INTERNAL_SERVER_ERROR, "server_error", &error.to_string())
         }

@@ -24,7 +24,9 @@ use crate::session::{Action, SessionCommand, SessionError, SessionEvent};
 use crate::telemetry::metrics as names;
 
 /// Pings without any sign of life after which a client counts as gone.
-const MISSED_PINGS: u32 = 3;
+pub(super) const MISSED_PINGS: u32 = 3;
+/// Content of the ping behind the `session.created` of a resumed session: whoever answers it has the new token.
+const RESUMED_PING: &[u8] = b"resumed";
 
 /// Serves the session until either side ends it. Runs reader, writer and session as tasks of their own.
 pub(super) async fn serve(socket: Socket, session: OpenSession, state: ServerState) {
@@ -42,7 +44,8 @@ pub(super) async fn serve(socket: Socket, session: OpenSession, state: ServerSta
         silence: ping * MISSED_PINGS,
         gone: gone.clone(),
     };
-    let writer = Writer { sink, transport, events: session.events, ping, gone: gone.clone() };
+    let confirm = session.resumed;
+    let writer = Writer { sink, transport, events: session.events, ping, confirm, gone: gone.clone() };
     let reader = state.runtime.spawn("reader", reader.run());
     let writer = state.runtime.spawn("writer", writer.run());
     match session.task.await {
@@ -81,6 +84,7 @@ fn outcome(reason: CloseReason) -> &'static str {
         CloseReason::OutOfMemory => "out_of_memory",
         CloseReason::Silent => "silent",
         CloseReason::Unhealthy => "unhealthy",
+        CloseReason::TakenOver => "taken_over",
     }
 }
 
@@ -113,6 +117,9 @@ impl Reader {
                 Ok(Some(frame)) => match frame.opcode() {
                     OpCode::Text | OpCode::Binary => self.message(frame),
                     OpCode::Close => return websocket::answer_close(&mut self.stream).await,
+                    OpCode::Pong if &frame.payload()[..] == RESUMED_PING => {
+                        Some(SessionCommand { client_event_id: None, action: Action::ConfirmResumed })
+                    }
                     OpCode::Ping | OpCode::Pong | OpCode::Continuation => None,
                 },
                 // It is closed, or broke the protocol, which is answered with a close frame.
@@ -175,7 +182,7 @@ fn unwanted_binary(length: usize) -> SessionCommand {
     reject("invalid_frame", message)
 }
 
-fn reject(code: &str, message: String) -> SessionCommand {
+pub(super) fn reject(code: &str, message: String) -> SessionCommand {
     let error = SessionError::BadEvent { code: code.to_owned(), message, param: None };
     SessionCommand { client_event_id: None, action: Action::Reject(error) }
 }
@@ -186,6 +193,8 @@ struct Writer {
     transport: AudioTransport,
     events: metered::Receiver<SessionEvent>,
     ping: Duration,
+    /// Whether the client is to show that it has what was sent first: the token of a resumed session.
+    confirm: bool,
     gone: CancellationToken,
 }
 
@@ -220,6 +229,9 @@ impl Writer {
                 _ = pings.tick() => Frame::ping(Bytes::new()),
             };
             self.sink.send(frame).await.ok()?;
+            if std::mem::take(&mut self.confirm) {
+                self.sink.send(Frame::ping(Bytes::from_static(RESUMED_PING))).await.ok()?;
+            }
         }
     }
 }

@@ -82,6 +82,14 @@ pub(super) async fn fail(socket: &mut Socket, error: &crate::session::router::Op
             send_error(socket, convert::quota_code(error), &error.to_string()).await;
             close(socket, POLICY_VIOLATION, "too many sessions of this user").await;
         }
+        OpenError::NothingToResume => {
+            send_error(socket, ErrorCode::other("session_not_found"), &error.to_string()).await;
+            close(socket, POLICY_VIOLATION, "there is no such session to resume").await;
+        }
+        OpenError::Store => {
+            send_error(socket, ErrorCode::SERVER_ERROR, &error.to_string()).await;
+            close(socket, TRY_AGAIN_LATER, "sessions cannot be resumed at the moment").await;
+        }
         OpenError::Build(error) => {
             send_error(socket, ErrorCode::SERVER_ERROR, &error.to_string()).await;
             close(socket, INTERNAL_ERROR, "no session could be made").await;

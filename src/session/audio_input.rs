@@ -58,6 +58,12 @@ impl AudioInputProcessor {
         })
     }
 
+    /// Counts positions on from here: audio of earlier connections of the session. For an empty processor.
+    pub fn start_at(&mut self, position: u64) {
+        self.ring.start_at(position);
+        self.looked = position;
+    }
+
     /// Takes audio in another format from now on.
     pub fn set_format(&mut self, format: AudioFormat) -> Result<(), AudioError> {
         if format != self.decoder.format() {

@@ -6,6 +6,7 @@ use super::event::{SessionEvent, TranscribedAudio};
 use super::id::ItemId;
 use super::metered::{self, NotSent, QueueMeter};
 use super::partials::Settled;
+use super::sideband::Taps;
 use super::turn::SAMPLES_PER_MS;
 
 /// Events that wait for the writer of a session's socket. Audio is paced at 1.5 s ahead in chunks of 100 ms, so
@@ -21,17 +22,24 @@ const ROOM_FOR_A_COMMAND: usize = 64;
 pub struct Outbox {
     sender: metered::Sender<SessionEvent>,
     overflowed: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    taps: Taps,
 }
 
 impl Outbox {
     /// An outbox, and where its events arrive.
     pub fn new() -> (Self, metered::Receiver<SessionEvent>) {
         let (sender, receiver) = metered::channel(EVENTS_CAPACITY);
-        (Self { sender, overflowed: std::sync::Arc::default() }, receiver)
+        (Self { sender, overflowed: std::sync::Arc::default(), taps: Taps::default() }, receiver)
     }
 
-    /// Sends an event, or notes that the client does not keep up.
+    /// Sends an event, to the sidebands too, or notes that the client does not keep up.
     pub fn send(&self, event: SessionEvent) {
+        self.taps.tell(&event);
+        self.send_to_client(event);
+    }
+
+    /// Sends an event to the client alone.
+    pub fn send_to_client(&self, event: SessionEvent) {
         if let Err(NotSent::Full) = self.sender.try_send(event) {
             self.overflowed.store(true, std::sync::atomic::Ordering::Relaxed);
         }
@@ -39,6 +47,7 @@ impl Outbox {
 
     /// Sends the last event, waiting for room; a writer that is gone needs none.
     pub async fn send_last(&self, event: SessionEvent) {
+        self.taps.tell(&event);
         if self.sender.send(event).await.is_err() {
             tracing::debug!("the client's writer ended first");
         }
@@ -57,6 +66,11 @@ impl Outbox {
     /// Whether an event was lost because the client does not read.
     pub fn overflowed(&self) -> bool {
         self.overflowed.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// The session's sidebands.
+    pub fn taps(&self) -> &Taps {
+        &self.taps
     }
 
     /// What waits to be sent.

@@ -5,6 +5,7 @@ use super::error::SessionError;
 use super::event::CloseReason;
 use super::id::{ItemId, RequestId, ResponseId};
 use super::settings::{ResponseRequest, SettingsPatch};
+use super::sideband::SidebandId;
 
 /// One event of the client.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +53,19 @@ pub enum Action {
     CancelRequest(RequestId),
     /// Not from the client: end the session and say why.
     End(CloseReason),
+    /// Not from the client: a sideband is to be told the session and its events.
+    Attach(SidebandId),
+    /// The same actions, asked by a sideband: an error is told there.
+    OfSideband(SidebandId, Box<Self>),
+    /// Not from the client: it has received the token of the session that it resumed.
+    ConfirmResumed,
     /// Nothing that could be read: answer with this error, in order with the rest.
     Reject(SessionError),
+}
+
+impl Action {
+    /// Whether somebody asked for it on a socket of the session: a sign of life.
+    pub(super) fn is_of_client(&self) -> bool {
+        !matches!(self, Self::CancelRequest(_) | Self::End(_) | Self::ConfirmResumed | Self::Attach(_))
+    }
 }

@@ -1,14 +1,21 @@
 //! The history of a session: items in order, what of them was heard, and what a language model sees of it. Pure.
 
+mod journal;
+
+pub use journal::KeptItem;
+
+use serde::{Deserialize, Serialize};
+
 use crate::engine::llm::{ChatMessage, ChatRole, ToolCall};
 use crate::engine::tts::TimedWord;
 
 use super::error::{ItemEvent, SessionError};
 use super::id::ItemId;
 use super::size;
+use journal::Journal;
 
 /// One entry of a conversation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Item {
     /// Its id.
     pub id: ItemId,
@@ -19,7 +26,7 @@ pub struct Item {
 }
 
 /// Whether an item is whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum ItemStatus {
     /// It is being made.
     InProgress,
@@ -30,7 +37,7 @@ pub enum ItemStatus {
 }
 
 /// What an item holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub enum ItemBody {
     /// Something said or written.
     Message {
@@ -58,7 +65,7 @@ pub enum ItemBody {
 }
 
 /// Who speaks in a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Role {
     /// Instructions.
     System,
@@ -69,7 +76,7 @@ pub enum Role {
 }
 
 /// A part of a message.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub enum Content {
     /// Written by the client.
     InputText(String),
@@ -102,7 +109,7 @@ pub enum Previous {
 }
 
 /// When each word of a spoken message is heard, counted from its first sample.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Timeline {
     words: Vec<TimedWord>,
     audio_ms: u64,
@@ -154,12 +161,14 @@ struct Entry {
     item: Item,
     timeline: Option<Timeline>,
     bytes: usize,
+    /// Orders the items, for whoever keeps them one by one: it stays where others come between.
+    rank: i64,
 }
 
 impl Entry {
-    fn new(item: Item, timeline: Option<Timeline>) -> Self {
+    fn new(item: Item, timeline: Option<Timeline>, rank: i64) -> Self {
         let bytes = size::item(&item) + timeline.as_ref().map_or(0, size::timeline);
-        Self { item, timeline, bytes }
+        Self { item, timeline, bytes, rank }
     }
 }
 
@@ -170,12 +179,13 @@ pub struct Conversation {
     max_items: usize,
     /// What all entries hold.
     bytes: usize,
+    journal: Journal,
 }
 
 impl Conversation {
     /// An empty conversation of at most `max_items`.
     pub fn new(max_items: usize) -> Self {
-        Self { entries: Vec::new(), max_items, bytes: 0 }
+        Self { entries: Vec::new(), max_items, bytes: 0, journal: Journal::default() }
     }
 
     /// Holds at most so many items from now on; those that are there stay.
@@ -250,7 +260,7 @@ impl Conversation {
     /// Replaces an item that is still there; one that the client deleted meanwhile stays deleted.
     pub fn replace(&mut self, item: Item, timeline: Option<Timeline>) {
         if let Some(at) = self.position(&item.id) {
-            self.change(at, |entry| *entry = Entry::new(item, timeline));
+            self.change(at, |entry| *entry = Entry::new(item, timeline, entry.rank));
         }
     }
 
@@ -298,17 +308,22 @@ impl Conversation {
     }
 
     fn add(&mut self, at: usize, item: Item) {
-        let entry = Entry::new(item, None);
+        let rank = self.rank_at(at);
+        let entry = Entry::new(item, None, rank);
         self.bytes += entry.bytes;
+        self.journal.touch(&entry.item.id);
         self.entries.insert(at, entry);
     }
 
     fn take(&mut self, at: usize) {
-        self.bytes -= self.entries.remove(at).bytes;
+        let taken = self.entries.remove(at);
+        self.bytes -= taken.bytes;
+        self.journal.touch(&taken.item.id);
     }
 
     fn change(&mut self, at: usize, change: impl FnOnce(&mut Entry)) {
         let entry = &mut self.entries[at];
+        self.journal.touch(&entry.item.id);
         self.bytes -= entry.bytes;
         change(entry);
         entry.bytes = size::item(&entry.item) + entry.timeline.as_ref().map_or(0, size::timeline);

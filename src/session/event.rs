@@ -6,6 +6,7 @@ use super::conversation::Item;
 use super::error::SessionError;
 use super::id::{ConversationId, ItemId, ResponseId, SessionId};
 use super::settings::{Modality, SessionSettings};
+use super::snapshot::ResumeView;
 use super::translation::TranslationNotice;
 use crate::audio::AudioFormat;
 use crate::engine::llm::TokenUsage;
@@ -177,6 +178,8 @@ pub struct SessionView {
     pub expires_at: u64,
     /// Its effective settings.
     pub settings: SessionSettings,
+    /// How it can be resumed; told once, when the session begins.
+    pub resume: Option<Box<ResumeView>>,
 }
 
 /// A response as its client sees it.
@@ -270,4 +273,21 @@ pub enum CloseReason {
     Silent,
     /// The session's task did nothing for too long and was taken down.
     Unhealthy,
+    /// Its client has resumed it on another socket.
+    TakenOver,
+}
+
+impl CloseReason {
+    /// Whether the session may be resumed: the connection ended, not the session.
+    pub fn leaves_it_open(self) -> bool {
+        match self {
+            Self::ClientGone
+            | Self::Shutdown
+            | Self::SlowClient
+            | Self::Silent
+            | Self::Unhealthy
+            | Self::TakenOver => true,
+            Self::Idle | Self::Expired | Self::OutOfMemory => false,
+        }
+    }
 }

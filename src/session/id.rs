@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rand::Rng;
 use rand::distr::Alphanumeric;
+use serde::{Deserialize, Serialize};
 
 /// Length of the random part, as OpenAI's ids have it: 125 bits.
 const RANDOM_LEN: usize = 21;
@@ -13,7 +14,7 @@ const RANDOM_LEN: usize = 21;
 macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
         pub struct $name(Arc<str>);
 
         impl $name {

@@ -1,4 +1,11 @@
 //! `SessionRouter`: opens sessions, knows which are open, and routes what names one, for its owner alone.
+//! [`resume`] is how a session goes on on another socket, [`attach`] how it is given a second one.
+
+mod attach;
+mod resume;
+
+pub use attach::AttachError;
+pub use resume::Resumable;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,8 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use thiserror::Error;
 use tokio::task::{AbortHandle, JoinHandle};
+use tokio_util::sync::CancellationToken;
 
-use super::actor::{COMMANDS_CAPACITY, SessionActor, Shares};
+use super::actor::{COMMANDS_CAPACITY, Keeping, SessionActor, Shares};
 use super::admission::Permit;
 use super::callbacks::Outbox;
 use super::clock::ServerClock;
@@ -24,8 +32,10 @@ use super::live::{LiveConfig, LiveSettings};
 use super::metered;
 use super::quota::{QuotaError, QuotaLimits, SessionQuotaManager};
 use super::settings::SessionSettings;
+use super::snapshot::Fence;
 use crate::engine::vad::VadDetector;
 use crate::pool::HolderId;
+use crate::store::SnapshotStore;
 use crate::telemetry::metrics as names;
 
 /// Whose a session is: the name of an API key, or nobody's on a server without keys.
@@ -63,6 +73,8 @@ pub struct SessionRouter {
     quotas: SessionQuotaManager,
     requests: RequestLog,
     health: Arc<RwLock<HealthConfig>>,
+    /// Keeps sessions to be resumed; `None` where nothing does.
+    store: Option<Arc<dyn SnapshotStore>>,
 }
 
 #[derive(Debug)]
@@ -76,6 +88,29 @@ struct Entry {
     outbox: Outbox,
     /// `None` for the instant before its task runs.
     task: Option<AbortHandle>,
+    keeps: EntryKeeps,
+}
+
+/// What the router needs to end a session so that it can be resumed.
+#[derive(Debug)]
+struct EntryKeeps {
+    /// The end of its longest duration, in milliseconds since 1970.
+    until_ms: u64,
+    /// Raised for another socket to take the session over.
+    takeover: CancellationToken,
+    /// Raised when it has ended and its place is free.
+    gone: CancellationToken,
+    /// Stops its snapshots.
+    fence: Fence,
+}
+
+/// What a session begins with.
+#[derive(Debug)]
+struct Start {
+    id: SessionId,
+    settings: SessionSettings,
+    until_ms: u64,
+    keeping: Keeping,
 }
 
 /// An open session as it is watched.
@@ -97,6 +132,9 @@ pub struct OpenSession {
     pub events: metered::Receiver<SessionEvent>,
     /// Where the socket says that its client lives.
     pub gauge: Arc<SessionGauge>,
+    /// It was resumed: the socket is to tell it by [`Action::ConfirmResumed`](super::Action::ConfirmResumed) that its
+    /// client has the new token.
+    pub resumed: bool,
     /// The session's task.
     pub task: JoinHandle<CloseReason>,
 }
@@ -113,6 +151,15 @@ pub enum OpenError {
     /// It could not be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The token opens nothing, or nothing of this owner's, or no longer; they are told the same.
+    #[error(
+        "There is no session of yours to resume with this token: it may be wrong, used already, or too late. Open a \
+         new one, without 'resume'."
+    )]
+    NothingToResume,
+    /// What keeps sessions does not answer now.
+    #[error("Sessions cannot be resumed at the moment. Try again soon.")]
+    Store,
 }
 
 /// No session of this id for this owner: unknown and foreign are told the same.
@@ -131,7 +178,13 @@ impl SessionRouter {
             quotas: SessionQuotaManager::new(QuotaLimits::of(&config)),
             requests: RequestLog::new(ServerClock::start(), config.records.clone()),
             health: Arc::new(RwLock::new(config.health.clone())),
+            store: None,
         }
+    }
+
+    /// The same, with sessions kept in `store` to be resumed.
+    pub fn with_store(self, store: Option<Arc<dyn SnapshotStore>>) -> Self {
+        Self { store, ..self }
     }
 
     /// From now on, these settings for all sessions; those that run follow.
@@ -149,11 +202,18 @@ impl SessionRouter {
         settings: SessionSettings,
         permit: Permit,
     ) -> Result<OpenSession, OpenError> {
+        let start = self.new_session(owner, settings);
+        self.start(owner, start, permit)
+    }
+
+    fn start(&self, owner: &Owner, start: Start, permit: Permit) -> Result<OpenSession, OpenError> {
         let shutdown = self.factory.runtime.shutdown_token().clone();
         if shutdown.is_cancelled() {
             return Err(OpenError::ShuttingDown);
         }
-        let (id, holder) = (SessionId::random(), HolderId(self.next_holder.fetch_add(1, Ordering::Relaxed)));
+        let Start { id, settings, until_ms, keeping } = start;
+        let holder = HolderId(self.next_holder.fetch_add(1, Ordering::Relaxed));
+        let resumed = keeping.restored.is_some();
         let spec = SessionSpec { id: id.clone(), holder, settings };
         let quota = self.quotas.open(holder, owner)?;
         let (components, events) = self.factory.build(&spec)?;
@@ -161,33 +221,32 @@ impl SessionRouter {
         let (waiting_in, waiting_out) = (commands.meter().clone(), components.outbox.meter().clone());
         let gauge = Arc::new(SessionGauge::new(self.requests.clock(), waiting_in, waiting_out));
         let first_audio = permit.first_audio();
-        let place = self.register(
-            &id,
-            Entry {
-                owner: owner.clone(),
-                holder,
-                commands: commands.downgrade(),
-                gauge: Arc::clone(&gauge),
-                outbox: components.outbox.clone(),
-                task: None,
-            },
-            permit,
-        );
+        let entry = Entry {
+            owner: owner.clone(),
+            holder,
+            commands: commands.downgrade(),
+            gauge: Arc::clone(&gauge),
+            outbox: components.outbox.clone(),
+            task: None,
+            keeps: EntryKeeps::new(until_ms, &keeping),
+        };
+        let place = self.register(&id, entry, permit)?;
         let requests = self.requests.session(&id, owner, &gauge);
         let stuck_s = self.health_config().stuck_s;
-        let shares = Shares { quota, gauge: Arc::clone(&gauge), requests, stuck_s };
+        let shares = Shares { quota, gauge: Arc::clone(&gauge), requests, stuck_s, keeping };
         let actor = SessionActor::new(&spec, components, &self.factory.live, first_audio, shares);
         let task = self.factory.runtime.spawn("session", async move {
-            let place = place; // left when the task ends, by a panic too
+            let mut place = place; // left when the task ends, by a panic too
             let reason = actor.run(inbox, shutdown).await;
+            place.forget = !reason.leaves_it_open();
             tracing::info!(session = %place.id, ?reason, "session closed");
             reason
         });
-        if let Some(entry) = self.lock().get_mut(&id) {
+        if let Some(entry) = self.lock().get_mut(&id).filter(|entry| entry.holder == holder) {
             entry.task = Some(task.abort_handle());
         }
-        tracing::info!(session = %id, "session opened");
-        Ok(OpenSession { id, commands, events, gauge, task })
+        tracing::info!(session = %id, resumed, "session opened");
+        Ok(OpenSession { id, commands, events, gauge, resumed, task })
     }
 
     /// Where to send commands for a session of this owner.
@@ -254,6 +313,8 @@ impl SessionRouter {
         };
         let Some(entry) = removed else { return };
         self.quotas.forget(entry.holder);
+        self.left(id, &entry, !reason.leaves_it_open());
+        entry.keeps.gone.cancel();
         let error = match reason {
             CloseReason::Silent => EndError::Silent,
             CloseReason::OutOfMemory => EndError::OutOfMemory {
@@ -298,12 +359,16 @@ impl SessionRouter {
         self.len() == 0
     }
 
-    fn register(&self, id: &SessionId, entry: Entry, permit: Permit) -> Place {
+    fn register(&self, id: &SessionId, entry: Entry, permit: Permit) -> Result<Place, OpenError> {
         let mut open = self.lock();
+        if open.contains_key(id) {
+            return Err(OpenError::NothingToResume); // another socket was faster
+        }
+        let holder = entry.holder;
         open.insert(id.clone(), entry);
         report(open.len());
         drop(open);
-        Place { id: id.clone(), router: self.clone(), _permit: permit }
+        Ok(Place { id: id.clone(), holder, router: self.clone(), permit: Some(permit), forget: false })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Entry>> {
@@ -315,16 +380,29 @@ impl SessionRouter {
 #[derive(Debug)]
 struct Place {
     id: SessionId,
+    holder: HolderId,
     router: SessionRouter,
-    /// Given back after the entry is gone, so that there are never more entries than permits.
-    _permit: Permit,
+    permit: Option<Permit>,
+    /// The session is over for good: nobody may resume it.
+    forget: bool,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.router.lock();
-        open.remove(&self.id);
-        report(open.len());
+        let entry = {
+            let mut open = self.router.lock();
+            // One that was evicted may have been resumed meanwhile, under the same id.
+            let is_own = open.get(&self.id).is_some_and(|entry| entry.holder == self.holder);
+            let entry = is_own.then(|| open.remove(&self.id)).flatten();
+            report(open.len());
+            entry
+        };
+        // Given back after the entry is gone, so that there are never more entries than permits.
+        drop(self.permit.take());
+        if let Some(entry) = entry {
+            self.router.left(&self.id, &entry, self.forget);
+            entry.keeps.gone.cancel();
+        }
     }
 }
 

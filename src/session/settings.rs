@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::SessionError;
@@ -12,7 +13,7 @@ use crate::audio::AudioFormat;
 use crate::engine::llm::{ToolChoice, ToolSpec, Truncation};
 
 /// What a session is for; fixed when it opens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Purpose {
     /// Talking with the model.
     #[default]
@@ -22,7 +23,7 @@ pub enum Purpose {
 }
 
 /// The effective settings.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct SessionSettings {
     /// What the session is for.
     pub purpose: Purpose,
@@ -61,7 +62,7 @@ pub struct SessionSettings {
 }
 
 /// Spoken or written answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Modality {
     /// Speech and its transcript.
     #[default]
@@ -71,7 +72,7 @@ pub enum Modality {
 }
 
 /// How the client's speech is transcribed for it to read.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Transcription {
     /// ISO 639-1 code; `None` lets the engine decide.
     pub language: Option<String>,
@@ -85,7 +86,7 @@ pub struct Transcription {
 
 /// The trade of partial transcripts between soon and sure: a word is told when two of them agree on it, so rarer
 /// ones are surer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum PartialDelay {
     /// Half the configured interval.
     Minimal,
@@ -114,7 +115,7 @@ impl PartialDelay {
 }
 
 /// When a turn begins and ends.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct TurnDetection {
     /// How.
     pub mode: TurnMode,
@@ -125,7 +126,7 @@ pub struct TurnDetection {
 }
 
 /// How the end of a turn is found.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub enum TurnMode {
     /// By silence.
     Server {
@@ -146,7 +147,7 @@ pub enum TurnMode {
 }
 
 /// How soon to answer when the text seems unfinished.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Eagerness {
     /// Waits longest.
     Low,
@@ -249,7 +250,7 @@ impl TurnModePatch {
 
 /// Fields of the protocol that have no effect in this server, kept to be echoed: clients read back what they
 /// set. Each is the JSON that the client sent; null removes it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct EchoSettings {
     /// `audio.input.noise_reduction`.
     pub noise_reduction: Option<Value>,

@@ -93,13 +93,18 @@ pub(super) fn incoming(action: &Action, format: AudioFormat) -> usize {
         Action::CreateItem { item: new, .. } => item(new),
         Action::CreateResponse(wanted) => request(wanted),
         Action::Update(change) => patch(change),
+        Action::OfSideband(_, action) => incoming(action, format),
         _ => 0,
     }
 }
 
 impl Payload for SessionCommand {
     fn payload_bytes(&self) -> usize {
-        let payload = match &self.action {
+        let action = match &self.action {
+            Action::OfSideband(_, action) => &**action,
+            action => action,
+        };
+        let payload = match action {
             Action::AppendAudio(bytes) => bytes.len(),
             other => incoming(other, AudioFormat::Pcm16),
         };

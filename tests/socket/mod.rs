@@ -10,6 +10,7 @@ use antiphon::app::Server;
 use antiphon::backend::catalog::{EnginesConfig, LlmConfig, SttConfig, TtsConfig, VadConfig};
 use antiphon::config::Config;
 use antiphon::protocol::ServerMessage;
+use antiphon::store::StoreKind;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,6 +38,7 @@ pub(crate) fn config() -> Config {
         ..Config::default()
     };
     config.server.bind = "127.0.0.1:0".parse().expect("an address");
+    config.store.kind = StoreKind::Memory;
     config
 }
 

@@ -32,7 +32,10 @@ pub(super) fn realtime_session() -> RealtimeSession {
             output: AudioOutput { format: AudioFormat::PCM, voice: Voice::Name(text("marin")), speed: 1.0 },
         },
         include: None,
-        antiphon: Some(SessionExtension { resume_token: Some(text("secret")), translate_to: None }),
+        antiphon: Some(SessionExtension {
+            resume_token: Some(text("secret")),
+            ..SessionExtension::default()
+        }),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::server::access::Viewer;
 use crate::server::router::ServerState;
 use crate::session::admission::AdmissionStats;
 use crate::session::lifecycle::RequestTotals;
+use crate::store::StoreStatus;
 use crate::telemetry::process::Usage;
 
 /// The answer.
@@ -26,6 +27,8 @@ pub(super) struct StatusView {
     degradation: Degradation,
     compute: ComputeView,
     pools: [PoolStats; 3],
+    /// What keeps sessions to be resumed; null where nothing does.
+    store: Option<StoreStatus>,
     process: Usage,
 }
 
@@ -61,6 +64,7 @@ pub(super) async fn status(State(state): State<ServerState>, _viewer: Viewer) ->
         degradation: state.pools.degradation.get(),
         compute: ComputeView { in_use, permits },
         pools: state.pools.stats(),
+        store: state.sessions.store_status(),
         process: Usage::read(),
     })
 }

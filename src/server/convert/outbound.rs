@@ -215,5 +215,6 @@ pub(in crate::server) fn close_code(reason: CloseReason) -> (u16, &'static str) 
         CloseReason::OutOfMemory => (1008, "the session stayed over session.limits.max_memory_bytes"),
         CloseReason::Silent => (1008, "the client shows no life"),
         CloseReason::Unhealthy => (1011, "the session did not answer; open a new one"),
+        CloseReason::TakenOver => (1008, "the session was resumed on another connection"),
     }
 }

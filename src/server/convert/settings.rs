@@ -15,6 +15,7 @@ use crate::session::settings::{
     Eagerness, EchoSettings, Modality, PartialDelay, Purpose, SessionSettings, SettingsPatch, Transcription,
     TurnDetection, TurnDetectionPatch, TurnMode, TurnModePatch,
 };
+use crate::session::snapshot::{ResumeView, ResumedView};
 use crate::session::translation::Language;
 
 /// What is told of the silence when the text decides (see `session.endpointing`): OpenAI's default.
@@ -69,7 +70,7 @@ pub(in crate::server) fn session(view: SessionView) -> protocol::Session {
 }
 
 fn transcription_session(view: SessionView) -> protocol::Session {
-    let SessionView { id, expires_at, settings } = view;
+    let SessionView { id, expires_at, settings, resume } = view;
     let targets: Vec<String> =
         settings.translate_to.iter().map(|language| language.code().to_owned()).collect();
     protocol::Session::Transcription(Box::new(protocol::TranscriptionSession {
@@ -78,13 +79,12 @@ fn transcription_session(view: SessionView) -> protocol::Session {
         expires_at,
         audio: protocol::TranscriptionAudio { input: session_audio(&settings).input },
         include: from_json(settings.echo.include.as_ref()),
-        antiphon: (!targets.is_empty())
-            .then(|| protocol::SessionExtension { translate_to: Some(targets), ..Default::default() }),
+        antiphon: extension(resume, targets),
     }))
 }
 
 fn conversation_session(view: SessionView) -> protocol::Session {
-    let SessionView { id, expires_at, settings } = view;
+    let SessionView { id, expires_at, settings, resume } = view;
     let echo = &settings.echo;
     protocol::Session::Realtime(Box::new(protocol::RealtimeSession {
         object: protocol::RealtimeSessionObject::It,
@@ -103,7 +103,7 @@ fn conversation_session(view: SessionView) -> protocol::Session {
         expires_at,
         audio: session_audio(&settings),
         include: from_json(echo.include.as_ref()),
-        antiphon: None,
+        antiphon: extension(resume, Vec::new()),
     }))
 }
 
@@ -144,6 +144,35 @@ fn session_audio(settings: &SessionSettings) -> protocol::SessionAudio {
             voice: protocol::Voice::Name(settings.voice.clone()),
             speed: f64::from(settings.speed),
         },
+    }
+}
+
+/// Our additions to the session; `None` where there are none.
+fn extension(resume: Option<Box<ResumeView>>, targets: Vec<String>) -> Option<protocol::SessionExtension> {
+    let translate_to = (!targets.is_empty()).then_some(targets);
+    if resume.is_none() && translate_to.is_none() {
+        return None;
+    }
+    let mut extension = protocol::SessionExtension { translate_to, ..Default::default() };
+    if let Some(view) = resume {
+        extension.resume_token = Some(view.token.as_str().to_owned());
+        extension.resume_within_s = Some(view.grace_s);
+        extension.resumed = Some(view.resumed.is_some());
+        extension.left_off = view.resumed.map(left_off);
+    }
+    Some(extension)
+}
+
+fn left_off(resumed: ResumedView) -> protocol::ResumedSession {
+    protocol::ResumedSession {
+        last_item_id: resumed.last_item.map(|id| id.to_string()),
+        interrupted: resumed.interrupted.map(|answer| protocol::InterruptedAnswer {
+            item_id: answer.item.to_string(),
+            heard_ms: answer.heard_ms,
+            audio_ms: answer.audio_ms,
+        }),
+        awaits_response: resumed.awaits_response,
+        input_audio_ms: resumed.input_audio_ms,
     }
 }
 

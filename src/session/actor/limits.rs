@@ -68,7 +68,7 @@ impl SessionActor {
     pub(super) fn end_error(&self, reason: CloseReason) -> Option<SessionEvent> {
         let limits = self.limits();
         let error = match reason {
-            CloseReason::ClientGone | CloseReason::Shutdown => return None,
+            CloseReason::ClientGone | CloseReason::Shutdown | CloseReason::TakenOver => return None,
             CloseReason::Idle => EndError::Idle { limit_s: limits.session.idle_s },
             CloseReason::Expired => EndError::Expired { limit_s: self.config.limits.max_session_s },
             CloseReason::SlowClient => EndError::SlowClient { waiting: callbacks::EVENTS_CAPACITY },

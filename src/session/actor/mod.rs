@@ -5,7 +5,7 @@
 //! is told by its [`TurnKey`] and dropped.
 //!
 //! The rest is by subject: [`turns`] (audio and turns), [`partials`], [`translations`], [`interruption`], [`items`]
-//! (the conversation), [`responses`] and [`running`], [`limits`].
+//! (the conversation), [`responses`] and [`running`], [`limits`], [`snapshot`].
 
 mod interruption;
 mod items;
@@ -13,6 +13,7 @@ mod limits;
 mod partials;
 mod responses;
 mod running;
+mod snapshot;
 mod translations;
 mod turns;
 
@@ -47,6 +48,7 @@ use super::size;
 use super::speech_pipeline::Reply;
 use super::turn::{TurnKey, TurnMachine, TurnPolicy};
 use running::Responses;
+pub(super) use snapshot::Keeping;
 use turns::{Attempt, CommittedTurn};
 
 /// Commands that wait for the session's task. A reader that fills it waits, and so does its client.
@@ -72,6 +74,8 @@ pub(super) struct Shares {
     pub(super) requests: Arc<SessionRequests>,
     /// `session.health.stuck_s`, for the message.
     pub(super) stuck_s: u64,
+    /// How it is kept to be resumed.
+    pub(super) keeping: Keeping,
 }
 
 /// The actor of one session.
@@ -182,11 +186,12 @@ impl SessionActor {
         mut commands: metered::Receiver<SessionCommand>,
         shutdown: CancellationToken,
     ) -> CloseReason {
-        self.outbox.send(SessionEvent::Created(Box::new(self.view())));
+        self.begin();
         let reason = self.serve(&mut commands, &shutdown).await;
         if reason == CloseReason::Shutdown {
             self.finish_answer().await;
         }
+        self.keep_last_answer();
         for id in self.responses.ids() {
             self.end_response(&id, ResponseStatus::Cancelled);
         }
@@ -198,9 +203,12 @@ impl SessionActor {
             }
             outbox.send_last(SessionEvent::Closing(reason)).await;
         };
-        if tokio::time::timeout(CLOSING_GRACE, last).await.is_err() {
+        // A socket that resumes the session waits for its end; the old one is nearly always dead.
+        let grace = if reason == CloseReason::TakenOver { Duration::ZERO } else { CLOSING_GRACE };
+        if tokio::time::timeout(grace, last).await.is_err() {
             tracing::debug!(session = %self.id, "the client did not read to the end");
         }
+        self.leave_off(reason).await;
         reason
     }
 
@@ -210,6 +218,7 @@ impl SessionActor {
         shutdown: &CancellationToken,
     ) -> CloseReason {
         let mut unread_since = None;
+        let takeover = self.shares.keeping.takeover.clone();
         loop {
             unread_since = (!self.outbox.has_room()).then(|| unread_since.unwrap_or_else(Instant::now));
             let max_ahead = Duration::from_millis(self.config.playback.max_ahead_ms);
@@ -217,6 +226,7 @@ impl SessionActor {
             let beat_at = Instant::now() + HEARTBEAT;
             tokio::select! {
                 () = shutdown.cancelled() => return CloseReason::Shutdown,
+                () = takeover.cancelled() => return CloseReason::TakenOver,
                 command = commands.recv(), if unread_since.is_none() => match command {
                     Some(command) => self.on_command(command),
                     None => return CloseReason::ClientGone,
@@ -234,6 +244,7 @@ impl SessionActor {
                 () = sleep_until(beat_at) => {}
             }
             self.look_after();
+            self.keep_snapshot();
             if self.outbox.overflowed() {
                 return CloseReason::SlowClient;
             }
@@ -272,13 +283,24 @@ impl SessionActor {
     }
 
     fn on_command(&mut self, command: SessionCommand) {
-        if !matches!(command.action, Action::CancelRequest(_) | Action::End(_)) {
+        let SessionCommand { client_event_id, action } = command;
+        let (sideband, action) = match action {
+            Action::OfSideband(id, action) => (Some(id), *action),
+            action => (None, action),
+        };
+        if action.is_of_client() {
             self.last_command = Instant::now();
-            self.shares.gauge.heard(self.last_command);
+            if sideband.is_none() {
+                self.shares.gauge.heard(self.last_command);
+            }
         }
-        let done = self.make_room(&command.action).and_then(|()| self.on_action(command.action));
+        let done = self.make_room(&action).and_then(|()| self.on_action(action));
         if let Err(error) = done {
-            self.outbox.send(SessionEvent::Error { error, client_event_id: command.client_event_id });
+            let event = SessionEvent::Error { error, client_event_id };
+            match sideband {
+                Some(id) => self.outbox.taps().tell_one(id, event),
+                None => self.outbox.send_to_client(event),
+            }
         }
     }
 
@@ -308,6 +330,17 @@ impl SessionActor {
                 self.ending = Some(reason);
                 Ok(())
             }
+            Action::Attach(id) => {
+                let view = Box::new(self.view());
+                self.outbox.taps().attach(id, SessionEvent::Created(view));
+                Ok(())
+            }
+            // Taken apart where it came in.
+            Action::OfSideband(_, action) => self.on_action(*action),
+            Action::ConfirmResumed => {
+                self.shares.keeping.confirm();
+                Ok(())
+            }
             Action::Reject(error) => Err(error),
         }
     }
@@ -317,6 +350,7 @@ impl SessionActor {
         self.check_languages(&patch)?;
         self.settings.apply(patch, self.voice_locked)?;
         self.settings_bytes = size::settings(&self.settings);
+        self.shares.keeping.settings_changed();
         self.components.input.set_format(self.settings.input_format)?;
         self.components.callbacks.set_wanted(self.settings.transcription.is_some());
         self.interpreting.set_languages(&self.settings.translate_to);
@@ -345,7 +379,8 @@ impl SessionActor {
     }
 
     fn view(&self) -> SessionView {
-        SessionView { id: self.id.clone(), expires_at: self.expires_at, settings: self.settings.clone() }
+        let (id, settings) = (self.id.clone(), self.settings.clone());
+        SessionView { id, expires_at: self.expires_at, settings, resume: None }
     }
 
     /// What a response writes to; borrows nothing of the response itself.

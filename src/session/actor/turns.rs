@@ -1,5 +1,6 @@
 //! Audio and turns: from samples to a committed user item, by voice activity or by the client's `commit`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -41,6 +42,8 @@ pub(super) struct Transcribing {
     pub(super) request: RequestTracker,
     /// What its audio holds.
     pub(super) bytes: usize,
+    /// 16 kHz mono in [-1, 1]; kept until its transcript is in.
+    pub(super) audio: Arc<[f32]>,
 }
 
 /// What an attempt heard.
@@ -59,11 +62,19 @@ pub(super) struct CommittedTurn {
     told: Agreement,
     pub(super) work: Transcribing,
     permit: RequestPermit,
-    respond: bool,
+    pub(super) respond: bool,
     ended: (Instant, Duration),
 }
 
 impl SessionActor {
+    /// Transcribes a turn that an earlier connection committed. It is not answered by itself.
+    pub(super) fn transcribe_again(&mut self, item: ItemId, audio: Arc<[f32]>) {
+        let (key, ended) = (self.turn.manual_turn(), (Instant::now(), Duration::ZERO));
+        let permit = self.shares.quota.begin_anyway(Charge::Other);
+        let (work, told) = (self.transcribe_audio(key, audio), Agreement::default());
+        self.committed.insert(key, CommittedTurn { item, told, work, permit, respond: false, ended });
+    }
+
     pub(super) fn append_audio(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
         self.components.input.push(bytes)?;
         if self.settings.turn_detection.is_none() {
@@ -153,18 +164,21 @@ impl SessionActor {
     }
 
     fn transcribe(&self, key: TurnKey, span: Span) -> Transcribing {
+        self.transcribe_audio(key, self.components.input.utterance_without(span, self.turn.pauses()))
+    }
+
+    fn transcribe_audio(&self, key: TurnKey, audio: Arc<[f32]>) -> Transcribing {
         let (language, prompt) = self.expected_speech();
         let request = self.track(RequestKind::Transcription);
-        let audio = self.components.input.utterance_without(span, self.turn.pauses());
         let bytes = size_of_val(&*audio);
         let job = self.components.pipeline.transcribe(Utterance {
             key,
-            audio,
+            audio: Arc::clone(&audio),
             language,
             prompt,
             request: request.clone(),
         });
-        Transcribing { _job: job, request, bytes }
+        Transcribing { _job: job, request, bytes, audio }
     }
 
     /// The language and the words that the client expects.

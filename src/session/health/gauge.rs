@@ -110,6 +110,11 @@ impl SessionGauge {
         self.turns.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Goes on counting from here: turns of earlier connections of the session.
+    pub fn set_turns(&self, turns: u64) {
+        self.turns.store(turns, Ordering::Relaxed);
+    }
+
     /// Committed turns.
     pub fn turns(&self) -> u64 {
         self.turns.load(Ordering::Relaxed)

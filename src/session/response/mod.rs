@@ -4,9 +4,11 @@
 //! Every response that is created is also done, once; every item that is added is done. It knows no engine and
 //! no clock: `now` is given.
 
+mod progress;
 mod resume;
 mod settings;
 
+pub(super) use progress::AnswerProgress;
 pub(super) use settings::ResponseSettings;
 
 use std::time::Duration;

@@ -1,8 +1,25 @@
 //! A language by its code.
 
-/// A language that texts are translated into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// A language that texts are translated into. Written as its code.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "&'static str")]
 pub struct Language(isolang::Language);
+
+impl From<Language> for &'static str {
+    fn from(language: Language) -> Self {
+        language.code()
+    }
+}
+
+impl TryFrom<String> for Language {
+    type Error = String;
+
+    fn try_from(code: String) -> Result<Self, String> {
+        Self::from_code(&code).ok_or_else(|| format!("`{code}` is no ISO 639-1 code"))
+    }
+}
 
 impl Language {
     /// The language of an ISO 639-1 code (`es`); `None` if there is none.
