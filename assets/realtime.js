@@ -50,14 +50,23 @@ export class RealtimeClient extends EventTarget {
       opened = true;
     };
     socket.onmessage = ({ data }) => this.socket === socket && this.onMessage(data);
-    socket.onclose = ({ code, reason }) => {
-      if (resuming && !opened) {
-        this.resumeToken = null; // the server no longer has that session
+    socket.onclose = async ({ code, reason }) => {
+      if (resuming && !opened && (await this.serverAnswers())) {
+        this.resumeToken = null; // it is there, and no longer has that session
       }
       if (this.socket === socket) {
         this.onClose(code, reason);
       }
     };
+  }
+
+  /** Tells a server that refuses from one that cannot be reached: a browser does not show why a socket failed. */
+  async serverAnswers() {
+    try {
+      return (await fetch("/readyz")).ok;
+    } catch {
+      return false;
+    }
   }
 
   /** Ends the session; nothing is tried again. */
@@ -100,6 +109,9 @@ export class RealtimeClient extends EventTarget {
       this.attempt = 0;
       this.resumeToken = event.session.antiphon?.resume_token ?? null;
       this.setState("open");
+      if (event.session.antiphon?.left_off?.awaits_response) {
+        this.send({ type: "response.create" }); // the question came through, its answer did not
+      }
     }
     this.dispatchEvent(new CustomEvent("server", { detail: event }));
   }

@@ -6,6 +6,7 @@ mod resume;
 
 pub use attach::AttachError;
 pub use resume::Resumable;
+use resume::{EntryKeeps, Start};
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,9 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use thiserror::Error;
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio_util::sync::CancellationToken;
 
-use super::actor::{COMMANDS_CAPACITY, Keeping, SessionActor, Shares};
+use super::actor::{COMMANDS_CAPACITY, SessionActor, Shares};
 use super::admission::Permit;
 use super::callbacks::Outbox;
 use super::clock::ServerClock;
@@ -32,7 +32,6 @@ use super::live::{LiveConfig, LiveSettings};
 use super::metered;
 use super::quota::{QuotaError, QuotaLimits, SessionQuotaManager};
 use super::settings::SessionSettings;
-use super::snapshot::Fence;
 use crate::engine::vad::VadDetector;
 use crate::pool::HolderId;
 use crate::store::SnapshotStore;
@@ -75,6 +74,7 @@ pub struct SessionRouter {
     health: Arc<RwLock<HealthConfig>>,
     /// Keeps sessions to be resumed; `None` where nothing does.
     store: Option<Arc<dyn SnapshotStore>>,
+    resuming: Arc<resume::Resuming>,
 }
 
 #[derive(Debug)]
@@ -89,28 +89,6 @@ struct Entry {
     /// `None` for the instant before its task runs.
     task: Option<AbortHandle>,
     keeps: EntryKeeps,
-}
-
-/// What the router needs to end a session so that it can be resumed.
-#[derive(Debug)]
-struct EntryKeeps {
-    /// The end of its longest duration, in milliseconds since 1970.
-    until_ms: u64,
-    /// Raised for another socket to take the session over.
-    takeover: CancellationToken,
-    /// Raised when it has ended and its place is free.
-    gone: CancellationToken,
-    /// Stops its snapshots.
-    fence: Fence,
-}
-
-/// What a session begins with.
-#[derive(Debug)]
-struct Start {
-    id: SessionId,
-    settings: SessionSettings,
-    until_ms: u64,
-    keeping: Keeping,
 }
 
 /// An open session as it is watched.
@@ -179,6 +157,7 @@ impl SessionRouter {
             requests: RequestLog::new(ServerClock::start(), config.records.clone()),
             health: Arc::new(RwLock::new(config.health.clone())),
             store: None,
+            resuming: Arc::default(),
         }
     }
 

@@ -123,7 +123,7 @@ impl SessionActor {
         if self.shares.keeping.writer.is_none() || !reason.leaves_it_open() {
             return;
         }
-        (self.attempt, self.unanswered) = (None, None);
+        (self.attempt, self.unanswered, self.parked, self.suspicion) = (None, None, None, None);
         for turn in self.committed.values_mut() {
             turn.respond = false;
         }

@@ -10,13 +10,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Entry, EntryKeeps, OpenError, OpenSession, Owner, SessionRouter, Start};
+use super::{Entry, OpenError, OpenSession, Owner, SessionRouter};
 use crate::session::actor::Keeping;
 use crate::session::admission::Permit;
 use crate::session::event::CloseReason;
 use crate::session::id::SessionId;
 use crate::session::settings::SessionSettings;
-use crate::session::snapshot::{Restored, ResumeToken, ResumeView, SnapshotWriter};
+use crate::session::snapshot::{Fence, Restored, ResumeToken, ResumeView, SnapshotWriter};
 use crate::store::{Begin, Change, Found, Keep, StoreStatus, Stored};
 use crate::telemetry::metrics as names;
 
@@ -26,6 +26,41 @@ const TAKEOVER_WAIT: Duration = Duration::from_secs(5);
 const EXPIRE_EVERY: Duration = Duration::from_secs(5);
 /// How long the last snapshots may take at shutdown.
 const FLUSH_WAIT: Duration = Duration::from_secs(5);
+
+/// What the router needs to end a session so that it can be resumed.
+#[derive(Debug)]
+pub(super) struct EntryKeeps {
+    /// The end of its longest duration, in milliseconds since 1970.
+    pub(super) until_ms: u64,
+    /// Raised for another socket to take the session over.
+    pub(super) takeover: CancellationToken,
+    /// Raised when it has ended and its place is free.
+    pub(super) gone: CancellationToken,
+    /// Stops its snapshots.
+    pub(super) fence: Fence,
+}
+
+/// What a session begins with.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) id: SessionId,
+    pub(super) settings: SessionSettings,
+    pub(super) until_ms: u64,
+    pub(super) keeping: Keeping,
+}
+
+/// Sessions are resumed one socket at a time, so that two with the same token do not take it from each other. A few
+/// locks for all: which one is a session's follows from its id.
+#[derive(Debug, Default)]
+pub(super) struct Resuming([tokio::sync::Mutex<()>; 16]);
+
+impl Resuming {
+    fn lock_of(&self, id: &SessionId) -> &tokio::sync::Mutex<()> {
+        let sum =
+            id.as_str().bytes().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        &self.0[sum % self.0.len()]
+    }
+}
 
 /// A session that a client may resume: its token is good.
 #[derive(Clone, Debug)]
@@ -69,6 +104,7 @@ impl SessionRouter {
     /// Opens the session from its snapshot, with a new token. The old one stays good until the client has shown that
     /// it has the new one.
     pub async fn resume(&self, resumable: &Resumable, permit: Permit) -> Result<OpenSession, OpenError> {
+        let _alone = self.resuming.lock_of(&resumable.id).lock().await;
         self.take_over(resumable).await; // another socket may have been faster while this one waited
         let Some(store) = &self.store else { return Err(OpenError::NothingToResume) };
         let next = ResumeToken::random();
