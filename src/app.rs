@@ -28,6 +28,7 @@ use crate::backend::catalog::{self, EngineSet};
 use crate::config::{Config, Problems};
 use crate::engine::llm::{ToolChoice, Truncation};
 use crate::engine::model::ModelInfo;
+use crate::engine::turn::TurnDetector;
 use crate::engine::vad::VadEngine;
 use crate::pool::memory::OverBudget;
 use crate::pool::{ResourcePoolManager, Scheduler};
@@ -51,6 +52,9 @@ pub use https::check_certificate;
 const ENGINE_GRACE: Duration = Duration::from_secs(5);
 /// What a client that names no model is told it speaks with.
 const MODEL_NAME: &str = "antiphon";
+
+/// What hears for all sessions: voice activity, and turns' ends where there is a model for them.
+type Ears = (Arc<dyn VadEngine>, Option<Arc<dyn TurnDetector>>);
 
 /// Why the server did not start.
 #[derive(Debug, Error)]
@@ -128,9 +132,10 @@ impl Server {
         let scheduler = Scheduler::new(&pools_config);
         let engines = load(&config, &scheduler).await?;
         budget::check_loaded(&config, &engines)?;
-        let (vad, models) = (Arc::clone(&engines.vad), engines.models());
+        let ears = (Arc::clone(&engines.vad), engines.turn.clone());
+        let models = engines.models();
         let pools = pools::assemble(&pools_config, engines, scheduler);
-        let engines = (pools, vad, models.into());
+        let engines = (pools, ears, models.into());
         let mut server = Self::assemble(config, engines, (metrics, logs), (address, listener));
         let routes = || router(server.state.clone());
         server.https = https.map(|bound| bound.serve(&server.runtime, routes(), server.grace));
@@ -182,7 +187,7 @@ impl Server {
 
     fn assemble(
         config: Config,
-        (pools, vad, models): (ResourcePoolManager, Arc<dyn VadEngine>, Arc<[ModelInfo]>),
+        (pools, (vad, turn), models): (ResourcePoolManager, Ears, Arc<[ModelInfo]>),
         (metrics, logs): (Metrics, LogFilter),
         (address, listener): (SocketAddr, TcpListener),
     ) -> Self {
@@ -192,6 +197,7 @@ impl Server {
             translations: TranslationDesk::new(pools.clone(), runtime.clone()),
             pools,
             vad,
+            turn,
             runtime: runtime.clone(),
             live: LiveConfig::new(LiveSettings::new(config.session.clone(), config.features)),
         };

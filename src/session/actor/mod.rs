@@ -6,7 +6,10 @@
 //!
 //! The rest is by subject: [`turns`] (audio and turns), [`partials`], [`translations`], [`interruption`], [`items`]
 //! (the conversation), [`responses`] and [`running`], [`limits`].
+//! The rest is by subject: [`turns`] (audio and turns), [`partials`], [`interruption`], [`idle`], [`items`] (the conversation),
+//! [`responses`] and [`running`], [`limits`].
 
+mod idle;
 mod interruption;
 mod items;
 mod limits;
@@ -110,6 +113,8 @@ pub(super) struct SessionActor {
     parked: Option<Parked>,
     /// Whether the client's microphone hears the answers.
     microphone: Microphone,
+    /// Since when nobody says anything; `None` before the first answer and while somebody does.
+    silent_since: Option<Instant>,
     voice_locked: bool,
     expires: Instant,
     expires_at: u64,
@@ -162,6 +167,7 @@ impl SessionActor {
             suspicion: None,
             parked: None,
             microphone: Microphone::default(),
+            silent_since: None,
             voice_locked: false,
             expires: now + duration,
             expires_at: (unix_now + duration).as_secs(),
@@ -215,6 +221,7 @@ impl SessionActor {
             let max_ahead = Duration::from_millis(self.config.playback.max_ahead_ms);
             let idle_at = self.last_command + Duration::from_secs(self.config.limits.idle_s);
             let beat_at = Instant::now() + HEARTBEAT;
+            let idle_timeout_at = self.idle_timeout_at();
             tokio::select! {
                 () = shutdown.cancelled() => return CloseReason::Shutdown,
                 command = commands.recv(), if unread_since.is_none() => match command {
@@ -225,6 +232,7 @@ impl SessionActor {
                 Some(event) = self.components.transcripts.recv() => self.on_transcript(event),
                 Some(event) = self.components.translations.recv() => self.on_translation(event),
                 (id, piece) = self.responses.next(max_ahead) => self.on_piece(&id, piece),
+                () = idle::reached(idle_timeout_at) => self.speak_up(),
                 () = sleep_until(idle_at) => return CloseReason::Idle,
                 () = sleep_until(self.expires) => return CloseReason::Expired,
                 () = self.outbox.room(), if unread_since.is_some() => {}

@@ -14,7 +14,7 @@ use crate::session::id::ItemId;
 use crate::session::lifecycle::{RequestKind, RequestTracker};
 use crate::session::partials::Agreement;
 use crate::session::quota::{Charge, RequestPermit};
-use crate::session::settings::Transcription;
+use crate::session::settings::{ResponseRequest, Transcription};
 use crate::session::speech_pipeline::{Job, TimedTranscript, TranscriptEvent, Utterance};
 use crate::session::turn::{SAMPLES_PER_MS, Span, TurnAction, TurnKey};
 use crate::telemetry::metrics as names;
@@ -135,6 +135,7 @@ impl SessionActor {
     }
 
     pub(super) fn begin_turn(&mut self, from: u64) {
+        self.silent_since = None;
         let item = ItemId::random();
         self.components.callbacks.on_speech_started(&item, from);
         self.open_item = Some(item);
@@ -148,11 +149,11 @@ impl SessionActor {
 
     fn try_turn(&mut self, key: TurnKey, span: Span) {
         self.hearing.give_way(span.to);
-        let work = self.transcribe(key, span);
+        let work = self.transcribe(key, span, true);
         self.attempt = Some(Attempt { key, work, heard: None, reply: None });
     }
 
-    fn transcribe(&self, key: TurnKey, span: Span) -> Transcribing {
+    fn transcribe(&self, key: TurnKey, span: Span, may_be_over: bool) -> Transcribing {
         let (language, prompt) = self.expected_speech();
         let request = self.track(RequestKind::Transcription);
         let audio = self.components.input.utterance_without(span, self.turn.pauses());
@@ -162,6 +163,7 @@ impl SessionActor {
             audio,
             language,
             prompt,
+            ending: may_be_over.then(|| self.components.input.utterance(span)),
             request: request.clone(),
         });
         Transcribing { _job: job, request, bytes }
@@ -202,14 +204,14 @@ impl SessionActor {
                 return;
             }
             Some(Attempt { work, .. }) => work,
-            None => self.transcribe(key, span),
+            None => self.transcribe(key, span, false),
         };
         self.commit_item(&item, None);
         self.release_audio(span.to);
         self.committed.insert(key, CommittedTurn { item, told, work, permit, respond, ended });
     }
 
-    fn commit_item(&mut self, id: &ItemId, transcript: Option<&str>) {
+    pub(super) fn commit_item(&mut self, id: &ItemId, transcript: Option<&str>) {
         metrics::counter!(names::TURNS_TOTAL, "outcome" => "committed").increment(1);
         self.shares.gauge.count_turn();
         let content = vec![Content::InputAudio(transcript.map(str::to_owned))];
@@ -250,7 +252,8 @@ impl SessionActor {
             return;
         }
         self.observe(&heard.text);
-        let sounds = self.weigh_interruption(&heard.text).unwrap_or_else(|| completeness(&heard.text));
+        let sounds = self.weigh_interruption(&heard.text);
+        let sounds = sounds.unwrap_or_else(|| completeness(&heard.text).with_voice(result.is_over));
         let reply = self.speculate(&heard.text);
         if let Some(attempt) = &mut self.attempt {
             attempt.heard = Some(heard);
@@ -312,7 +315,7 @@ impl SessionActor {
         }
         let mut timings = heard.timings;
         timings.endpointing = Some(ended.1.as_secs_f64() * 1_000.0);
-        self.respond_to_turn(reply, timings, Some(ended));
+        self.respond_to_turn(ResponseRequest::default(), reply, timings, Some(ended));
     }
 
     fn release_audio(&mut self, to: u64) {
