@@ -51,6 +51,7 @@ impl SessionActor {
             Some(action) => self.on_turn_action(action),
             None => {}
         }
+        self.watch_spare(frame);
         self.weigh_suspicion(frame);
     }
 

@@ -4,10 +4,8 @@
 //! never waits for a send, so no circle of full queues can form; engines run elsewhere. Whatever arrives late
 //! is told by its [`TurnKey`] and dropped.
 //!
-//! The rest is by subject: [`turns`] (audio and turns), [`partials`], [`translations`], [`interruption`], [`items`]
-//! (the conversation), [`responses`] and [`running`], [`limits`].
-//! The rest is by subject: [`turns`] (audio and turns), [`partials`], [`interruption`], [`idle`], [`items`] (the conversation),
-//! [`responses`] and [`running`], [`limits`].
+//! The rest is by subject: [`turns`] (audio and turns), [`partials`], [`translations`], [`speculation`],
+//! [`interruption`], [`idle`], [`items`] (the conversation), [`responses`] and [`running`], [`limits`].
 
 mod idle;
 mod interruption;
@@ -16,6 +14,7 @@ mod limits;
 mod partials;
 mod responses;
 mod running;
+mod speculation;
 mod translations;
 mod turns;
 
@@ -97,6 +96,8 @@ pub(super) struct SessionActor {
     open_item: Option<super::id::ItemId>,
     /// The attempt at ending the turn under way.
     attempt: Option<Attempt>,
+    /// The answer of an attempt after which the person went on.
+    spare: Option<speculation::Spare>,
     /// What is heard before the turn ends.
     hearing: partials::Hearing,
     /// What is translated.
@@ -158,6 +159,7 @@ impl SessionActor {
             settings,
             open_item: None,
             attempt: None,
+            spare: None,
             hearing: partials::Hearing::default(),
             interpreting: translations::Interpreting::new(&spec.settings.translate_to),
             committed: BTreeMap::new(),

@@ -81,7 +81,7 @@ impl SessionActor {
 
     pub(super) fn clear_audio(&mut self) {
         self.turn.abandon();
-        self.attempt = None;
+        (self.attempt, self.spare) = (None, None);
         self.hearing.finish();
         self.interpreting.end_utterance();
         self.open_item = None;
@@ -124,7 +124,8 @@ impl SessionActor {
             TurnAction::Begin { from, .. } => self.begin_turn(from),
             TurnAction::Try { key, span } => self.try_turn(key, span),
             TurnAction::Discard(key) => {
-                if self.attempt.take_if(|attempt| attempt.key == key).is_some() {
+                if let Some(attempt) = self.attempt.take_if(|attempt| attempt.key == key) {
+                    self.spare_answer(attempt.heard.map(|heard| heard.text), attempt.reply);
                     metrics::counter!(names::TURNS_TOTAL, "outcome" => "revised").increment(1);
                 }
             }
@@ -189,6 +190,7 @@ impl SessionActor {
         let item = self.open_item.take().unwrap_or_else(ItemId::random);
         let told = self.hearing.finish();
         self.interpreting.end_utterance();
+        self.spare = None;
         let ended = (Instant::now(), silence);
         let by_voice = self.settings.turn_detection.as_ref();
         let respond = !silence.is_zero() && by_voice.is_some_and(|detection| detection.create_response);
@@ -254,7 +256,7 @@ impl SessionActor {
         self.observe(&heard.text);
         let sounds = self.weigh_interruption(&heard.text);
         let sounds = sounds.unwrap_or_else(|| completeness(&heard.text).with_voice(result.is_over));
-        let reply = self.speculate(&heard.text);
+        let reply = self.spared_answer(&heard.text).or_else(|| self.speculate(&heard.text));
         if let Some(attempt) = &mut self.attempt {
             attempt.heard = Some(heard);
             attempt.reply = reply;
