@@ -114,7 +114,7 @@ impl SessionActor {
         if detection.is_none() {
             self.turn.abandon();
             self.dismiss_suspicion();
-            self.attempt = None;
+            (self.attempt, self.parked) = (None, None);
             self.components.input.skip_frames();
         }
     }
@@ -286,6 +286,7 @@ impl SessionActor {
             }
             Err(error) => {
                 tracing::warn!(session = %self.id, %error, "a turn could not be transcribed");
+                self.parked = None; // what was said may have been meant
                 self.components.callbacks.on_failed(&item, error.clone());
                 if respond {
                     if matches!(error, SessionError::Overloaded(_)) {
