@@ -28,6 +28,7 @@ use crate::backend::catalog::{self, EngineSet};
 use crate::config::{Config, Problems};
 use crate::engine::llm::{ToolChoice, Truncation};
 use crate::engine::model::ModelInfo;
+use crate::engine::turn::TurnDetector;
 use crate::engine::vad::VadEngine;
 use crate::pool::memory::OverBudget;
 use crate::pool::{ResourcePoolManager, Scheduler};
@@ -52,6 +53,9 @@ pub use https::check_certificate;
 const ENGINE_GRACE: Duration = Duration::from_secs(5);
 /// What a client that names no model is told it speaks with.
 const MODEL_NAME: &str = "antiphon";
+
+/// What hears for all sessions: voice activity, and turns' ends where there is a model for them.
+type Ears = (Arc<dyn VadEngine>, Option<Arc<dyn TurnDetector>>);
 
 /// Why the server did not start.
 #[derive(Debug, Error)]
@@ -104,8 +108,8 @@ fn next_step(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// The pools, voice activity, and what models there are.
-type Engines = (ResourcePoolManager, Arc<dyn VadEngine>, Arc<[ModelInfo]>);
+/// The pools, what listens, and what models there are.
+type Engines = (ResourcePoolManager, Ears, Arc<[ModelInfo]>);
 
 /// A server that runs.
 #[derive(Debug)]
@@ -136,9 +140,10 @@ impl Server {
         let scheduler = Scheduler::new(&pools_config);
         let engines = load(&config, &scheduler).await?;
         budget::check_loaded(&config, &engines)?;
-        let (vad, models) = (Arc::clone(&engines.vad), engines.models());
+        let ears = (Arc::clone(&engines.vad), engines.turn.clone());
+        let models = engines.models();
         let pools = pools::assemble(&pools_config, engines, scheduler);
-        let engines = (pools, vad, models.into());
+        let engines = (pools, ears, models.into());
         let mut server = Self::assemble(config, (engines, store), (metrics, logs), (address, listener));
         let routes = || router(server.state.clone());
         server.https = https.map(|bound| bound.serve(&server.runtime, routes(), server.grace));
@@ -191,7 +196,7 @@ impl Server {
 
     fn assemble(
         config: Config,
-        ((pools, vad, models), store): (Engines, Option<Arc<dyn SnapshotStore>>),
+        ((pools, (vad, turn), models), store): (Engines, Option<Arc<dyn SnapshotStore>>),
         (metrics, logs): (Metrics, LogFilter),
         (address, listener): (SocketAddr, TcpListener),
     ) -> Self {
@@ -201,6 +206,7 @@ impl Server {
             translations: TranslationDesk::new(pools.clone(), runtime.clone()),
             pools,
             vad,
+            turn,
             runtime: runtime.clone(),
             live: LiveConfig::new(LiveSettings::new(config.session.clone(), config.features)),
         };

@@ -273,6 +273,7 @@ async fn a_session_that_panics_gives_its_place_to_the_next() {
         translations: TranslationDesk::new(stage.pools.clone(), runtime.clone()),
         pools: stage.pools.clone(),
         vad: Arc::new(Broken),
+        turn: None,
         runtime,
         live: LiveConfig::from(SessionConfig::default()),
     });

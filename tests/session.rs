@@ -103,6 +103,20 @@ async fn an_answer_begun_too_early_is_never_heard() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_small_sound_behind_the_words_does_not_cost_the_answer_begun() {
+    for (second, answers) in [("Good morning", 1), ("Good morning to you", 2)] {
+        let stage = Stage::new(ScriptedStt::saying(1, "Good morning"), ScriptedLlm::echoing());
+        stage.stt.set_calls(vec![vec![Step::text(1, "Good morning")], vec![Step::text(1, second)]]);
+        let mut client = stage.open();
+        client.sound(true, 600).await;
+        client.sound(false, 260).await;
+        client.say(120).await;
+        assert_eq!(spoken_text(&client.response_done().await), format!("You said: {second}"));
+        assert_eq!(stage.llm.stats().started, answers, "{second}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_speculative_answer_is_the_one_that_is_heard() {
     let stage = Stage::new(ScriptedStt::saying(1, "Good morning."), ScriptedLlm::echoing());
     let mut client = stage.open();

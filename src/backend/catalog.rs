@@ -16,6 +16,7 @@ use super::growth::Growth;
 use super::onnx_llm::{OnnxLlm, OnnxLlmConfig};
 use super::scripted::{ScriptedLlm, ScriptedLlmConfig, ScriptedStt, ScriptedSttConfig};
 use super::scripted::{ScriptedTts, ScriptedTtsConfig, ScriptedVad, ScriptedVadConfig};
+use super::smart_turn::{SmartTurn, SmartTurnConfig};
 use super::whisper::{WhisperConfig, WhisperEngine};
 use crate::engine::compute::ComputeGate;
 use crate::engine::cost::LoadGrowth;
@@ -23,6 +24,7 @@ use crate::engine::llm::LlmEngine;
 use crate::engine::model::ModelInfo;
 use crate::engine::stt::SttEngine;
 use crate::engine::tts::TtsEngine;
+use crate::engine::turn::TurnDetector;
 use crate::engine::vad::VadEngine;
 
 pub use super::costs::{Priced, costs};
@@ -46,6 +48,8 @@ pub struct EnginesConfig {
     pub tts: Vec<TtsConfig>,
     /// Voice activity; by default earshot.
     pub vad: VadConfig,
+    /// Turn detection by voice: an option.
+    pub turn: SmartTurnConfig,
 }
 
 impl Default for EnginesConfig {
@@ -56,6 +60,7 @@ impl Default for EnginesConfig {
             llm: vec![LlmConfig::Onnx(OnnxLlmConfig::default())],
             tts: vec![TtsConfig::Espeak(EspeakConfig::default())],
             vad: VadConfig::default(),
+            turn: SmartTurnConfig::default(),
         }
     }
 }
@@ -112,6 +117,8 @@ pub struct EngineSet {
     pub tts: Vec<Loaded<dyn TtsEngine>>,
     /// Voice activity.
     pub vad: Arc<dyn VadEngine>,
+    /// Turn detection by voice, where its model is there.
+    pub turn: Option<Arc<dyn TurnDetector>>,
 }
 
 impl EngineSet {
@@ -173,7 +180,10 @@ pub fn load(config: &EnginesConfig, gate: Arc<dyn ComputeGate>) -> Result<Engine
         VadConfig::Earshot => Arc::new(EarshotVad),
         VadConfig::Scripted(config) => Arc::new(ScriptedVad::new(config)),
     };
-    if errors.is_empty() { Ok(EngineSet { stt, llm, tts, vad }) } else { Err(errors) }
+    let turn = SmartTurn::load(&config.turn, &resources.onnxruntime, Arc::clone(&resources.gate));
+    let turn = turn.map_err(|error| errors.push(error)).ok().flatten();
+    let turn = turn.map(|detector| Arc::new(detector) as Arc<dyn TurnDetector>);
+    if errors.is_empty() { Ok(EngineSet { stt, llm, tts, vad, turn }) } else { Err(errors) }
 }
 
 fn load_stt(config: &SttConfig, _: &Resources) -> Result<Arc<dyn SttEngine>, LoadError> {

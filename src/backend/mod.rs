@@ -14,6 +14,7 @@ mod growth;
 pub mod load_error;
 pub mod onnx_llm;
 pub mod scripted;
+pub mod smart_turn;
 pub mod whisper;
 mod worker;
 

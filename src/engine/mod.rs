@@ -14,6 +14,7 @@ pub mod llm;
 pub mod model;
 pub mod stt;
 pub mod tts;
+pub mod turn;
 pub mod vad;
 
 pub use cancel::CancelFlag;

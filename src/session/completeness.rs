@@ -13,6 +13,23 @@ pub enum Completeness {
     Incomplete,
 }
 
+impl Completeness {
+    /// The same in the light of a voice: `is_over` is the probability that it sounds finished. Text and voice that
+    /// disagree leave it open.
+    #[must_use]
+    pub fn with_voice(self, is_over: Option<f32>) -> Self {
+        match (self, is_over.map(|probability| probability > FINISHED)) {
+            (_, None) => self,
+            (Self::Complete | Self::Unsure, Some(true)) => Self::Complete,
+            (Self::Complete, Some(false)) | (Self::Incomplete, Some(true)) => Self::Unsure,
+            (Self::Unsure | Self::Incomplete, Some(false)) => Self::Incomplete,
+        }
+    }
+}
+
+/// Probability above which a voice sounds finished, by the model's authors.
+const FINISHED: f32 = 0.5;
+
 /// Words after which an English sentence goes on: conjunctions, articles, prepositions, possessives, fillers.
 const OPEN_ENDS: [&str; 51] = [
     "a", "about", "and", "an", "are", "as", "at", "because", "but", "by", "can", "could", "er", "erm", "for",
@@ -68,6 +85,37 @@ pub fn is_wordless(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_voice_confirms_a_text_or_leaves_it_open() {
+        use Completeness::{Complete, Incomplete, Unsure};
+        for (text, unfinished, finished) in
+            [(Complete, Unsure, Complete), (Unsure, Incomplete, Complete), (Incomplete, Incomplete, Unsure)]
+        {
+            assert_eq!(
+                [None, Some(0.2), Some(0.9)].map(|voice| text.with_voice(voice)),
+                [text, unfinished, finished]
+            );
+        }
+    }
+
+    #[test]
+    fn other_languages_end_by_their_marks_and_are_else_unsure() {
+        use Completeness::{Complete, Incomplete, Unsure};
+        for (text, expected) in [
+            ("Wie heißt du?", Complete),
+            ("Ich wohne in Oslo und", Unsure),
+            ("Je m'appelle Anna,", Incomplete),
+            ("¿Qué hora es?", Complete),
+            ("我住在北京，", Incomplete),
+            ("कितने बजे हैं।", Complete),
+            ("ما اسمك؟", Complete),
+            ("東京に住んでいます", Unsure),
+            ("Gut.", Complete),
+        ] {
+            assert_eq!(completeness(text), expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn reads_punctuation_and_last_words() {

@@ -49,6 +49,15 @@ pub enum SessionEvent {
     },
     /// Buffered audio was forgotten.
     InputCleared,
+    /// Nobody spoke for as long as the client set; the silence becomes an item.
+    IdleTimeout {
+        /// Id that the item will have.
+        item: ItemId,
+        /// Begin of the silence in milliseconds of all audio received.
+        audio_start_ms: u64,
+        /// Its end.
+        audio_end_ms: u64,
+    },
     /// An item entered the conversation.
     ItemAdded {
         /// The item before it.

@@ -16,6 +16,7 @@ use super::settings::SessionSettings;
 use super::speech_pipeline::{SpeechPipelineManager, TranscriptEvent};
 use super::translation::{TranslationDesk, TranslationEvent, Translator};
 use crate::audio::AudioError;
+use crate::engine::turn::TurnDetector;
 use crate::engine::vad::VadEngine;
 use crate::pool::{HolderId, ResourcePoolManager};
 use crate::runtime::Runtime;
@@ -80,6 +81,8 @@ pub struct SessionComponentFactory {
     pub pools: ResourcePoolManager,
     /// Makes a voice detector for each session.
     pub vad: Arc<dyn VadEngine>,
+    /// Judges by the voice whether a turn is over, where there is a model for it.
+    pub turn: Option<Arc<dyn TurnDetector>>,
     /// Where the sessions' work runs.
     pub runtime: Runtime,
     /// Translates for all sessions.
@@ -109,7 +112,7 @@ impl SessionComponentFactory {
                 self.live.now().config.limits.max_input_audio_ms,
             )?,
             callbacks: TranscriptionCallbacks::new(outbox.clone(), spec.settings.transcription.is_some()),
-            pipeline,
+            pipeline: pipeline.judging_turns_by(self.turn.clone()),
             transcripts,
             translator,
             translations,

@@ -106,6 +106,7 @@ fn router_with(
         translations: TranslationDesk::new(pools.clone(), runtime.clone()),
         pools: pools.clone(),
         vad,
+        turn: None,
         runtime: runtime.clone(),
         // Scripts count calls, one a turn; tests of partials switch them on.
         live: LiveConfig::new(LiveSettings::new(config, features(false))),
@@ -269,6 +270,7 @@ pub(crate) fn name(event: &SessionEvent) -> &'static str {
         SessionEvent::SpeechStopped { .. } => "speech_stopped",
         SessionEvent::InputCommitted { .. } => "committed",
         SessionEvent::InputCleared => "cleared",
+        SessionEvent::IdleTimeout { .. } => "timeout_triggered",
         SessionEvent::ItemAdded { .. } => "item.added",
         SessionEvent::ItemDone { .. } => "item.done",
         SessionEvent::ItemRetrieved(_) => "item.retrieved",

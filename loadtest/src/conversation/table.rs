@@ -11,7 +11,8 @@ use crate::stats::Summary;
 /// The whole run.
 #[derive(Debug, Serialize)]
 pub(crate) struct ConversationReport {
-    /// Whether every scene went right, lateness aside: that is for people to judge, on a machine of their own.
+    /// Whether every scene went right, hard ones and lateness aside: that is for people to judge, on a machine of
+    /// their own.
     pub(crate) passed: bool,
     pub(crate) groups: BTreeMap<&'static str, Group>,
     pub(crate) outcomes: Vec<Outcome>,
@@ -55,7 +56,8 @@ impl ConversationReport {
             groups.entry(outcome.group).or_default().push(outcome);
         }
         let groups = groups.into_iter().map(|(name, outcomes)| (name, Group::of(&outcomes))).collect();
-        let fine = |outcome: &Outcome| matches!(outcome.verdict, Verdict::Right | Verdict::TooLate);
+        let fine =
+            |outcome: &Outcome| outcome.hard || matches!(outcome.verdict, Verdict::Right | Verdict::TooLate);
         Self { passed: !outcomes.is_empty() && outcomes.iter().all(fine), groups, outcomes }
     }
 }
@@ -94,6 +96,7 @@ mod tests {
             case: "joke",
             voice: 0,
             verdict,
+            hard: false,
             why: String::new(),
             latency_ms: Some(latency),
             stop_ms: None,

@@ -52,6 +52,8 @@ pub(crate) struct Outcome {
     pub(crate) case: &'static str,
     pub(crate) voice: usize,
     pub(crate) verdict: Verdict,
+    /// See [`Case::hard`].
+    pub(crate) hard: bool,
     /// Why it is not right.
     pub(crate) why: String,
     /// From the last sample of what is to be answered to the first audio.
@@ -93,6 +95,7 @@ pub(crate) fn judge(case: &Case, voice: usize, marks: &[Mark]) -> Outcome {
         case: case.name,
         voice,
         verdict,
+        hard: case.hard,
         why,
         latency_ms: if case.echo { None } else { scene.latency(last).map(ms).filter(|_| has_answer(case)) },
         stop_ms: scene.stop().map(ms).filter(|_| interrupts),

@@ -13,7 +13,7 @@ mod config;
 mod cost;
 mod decoder;
 mod detokenizer;
-mod environment;
+pub(super) mod environment;
 mod executor;
 mod model;
 mod prefix;

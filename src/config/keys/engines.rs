@@ -179,6 +179,11 @@ pub(super) const KEYS: &[Key] = &[
     key("engines.tts[*].cost.vram_mib", COST_VRAM, COST_MIB),
     key("engines.tts[*].cost.slot_vram_mib", COST_SLOT_VRAM, COST_MIB),
     key("engines.tts[*].cost.unit_cpu_us", "CPU time of a second of speech made, in microseconds", COST_US),
+    key(
+        "engines.turn.model",
+        "A smart-turn v3 model (ONNX) that hears whether a turn is over; where the file is absent, silence and text decide",
+        Text("a path", check::not_empty),
+    ),
     key("engines.vad.kind", "Voice activity: what it runs on", OneOf(&["earshot", "scripted"])),
     key(
         "memory.ram_mib",

@@ -35,6 +35,10 @@ pub(in crate::server) fn server_event(event: SessionEvent) -> Option<ServerEvent
             item_id: item.to_string(),
         },
         SessionEvent::InputCleared => ServerEvent::InputAudioBufferCleared,
+        SessionEvent::IdleTimeout { item, audio_start_ms, audio_end_ms } => {
+            let item_id = item.to_string();
+            ServerEvent::InputAudioBufferTimeoutTriggered { audio_start_ms, audio_end_ms, item_id }
+        }
         SessionEvent::ItemAdded { previous, item } => {
             ServerEvent::ConversationItemAdded { previous_item_id: id(previous), item: wire_item(item) }
         }

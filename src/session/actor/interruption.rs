@@ -11,8 +11,7 @@ use crate::session::id::ResponseId;
 use crate::session::interruption::Suspicion;
 use crate::session::interruption::backchannel::{is_backchannel, is_nothing};
 use crate::session::interruption::echo::{self, Likeness, Microphone};
-use crate::session::interruption::parked::Parked;
-use crate::session::interruption::parked::Sent;
+use crate::session::interruption::parked::{Parked, Sent};
 use crate::session::lifecycle::RequestKind;
 use crate::session::quota::RequestPermit;
 use crate::session::response::{ActiveResponse, ResponseSettings, Spoken};
@@ -51,6 +50,7 @@ impl SessionActor {
             Some(action) => self.on_turn_action(action),
             None => {}
         }
+        self.watch_spare(frame);
         self.weigh_suspicion(frame);
     }
 
@@ -178,7 +178,10 @@ impl SessionActor {
         if let Some(spoken) = &spoken {
             self.cut_history(spoken);
         }
-        if let Some(parked) = self.config.interruption.resume.then(|| park(spoken, pending)).flatten() {
+        // Where the client creates all responses, it also decides whether an answer goes on.
+        let answers = self.settings.turn_detection.as_ref().is_some_and(|turns| turns.create_response);
+        let goes_on = answers && self.config.interruption.resume;
+        if let Some(parked) = goes_on.then(|| park(spoken, pending)).flatten() {
             count("parked");
             self.parked = Some(parked);
         }

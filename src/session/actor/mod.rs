@@ -4,9 +4,10 @@
 //! never waits for a send, so no circle of full queues can form; engines run elsewhere. Whatever arrives late
 //! is told by its [`TurnKey`] and dropped.
 //!
-//! The rest is by subject: [`turns`] (audio and turns), [`partials`], [`translations`], [`interruption`], [`items`]
-//! (the conversation), [`responses`] and [`running`], [`limits`], [`snapshot`].
+//! The rest is by subject: [`turns`] (audio and turns), [`partials`], [`translations`], [`speculation`],
+//! [`interruption`], [`idle`], [`items`] (the conversation), [`responses`] and [`running`], [`limits`], [`snapshot`].
 
+mod idle;
 mod interruption;
 mod items;
 mod limits;
@@ -14,6 +15,7 @@ mod partials;
 mod responses;
 mod running;
 mod snapshot;
+mod speculation;
 mod translations;
 mod turns;
 
@@ -98,6 +100,8 @@ pub(super) struct SessionActor {
     open_item: Option<super::id::ItemId>,
     /// The attempt at ending the turn under way.
     attempt: Option<Attempt>,
+    /// The answer of an attempt after which the person went on.
+    spare: Option<speculation::Spare>,
     /// What is heard before the turn ends.
     hearing: partials::Hearing,
     /// What is translated.
@@ -114,6 +118,8 @@ pub(super) struct SessionActor {
     parked: Option<Parked>,
     /// Whether the client's microphone hears the answers.
     microphone: Microphone,
+    /// Since when nobody says anything; `None` before the first answer and while somebody does.
+    silent_since: Option<Instant>,
     voice_locked: bool,
     expires: Instant,
     expires_at: u64,
@@ -157,6 +163,7 @@ impl SessionActor {
             settings,
             open_item: None,
             attempt: None,
+            spare: None,
             hearing: partials::Hearing::default(),
             interpreting: translations::Interpreting::new(&spec.settings.translate_to),
             committed: BTreeMap::new(),
@@ -166,6 +173,7 @@ impl SessionActor {
             suspicion: None,
             parked: None,
             microphone: Microphone::default(),
+            silent_since: None,
             voice_locked: false,
             expires: now + duration,
             expires_at: (unix_now + duration).as_secs(),
@@ -224,6 +232,7 @@ impl SessionActor {
             let max_ahead = Duration::from_millis(self.config.playback.max_ahead_ms);
             let idle_at = self.last_command + Duration::from_secs(self.config.limits.idle_s);
             let beat_at = Instant::now() + HEARTBEAT;
+            let idle_timeout_at = self.idle_timeout_at();
             tokio::select! {
                 () = shutdown.cancelled() => return CloseReason::Shutdown,
                 () = takeover.cancelled() => return CloseReason::TakenOver,
@@ -235,6 +244,7 @@ impl SessionActor {
                 Some(event) = self.components.transcripts.recv() => self.on_transcript(event),
                 Some(event) = self.components.translations.recv() => self.on_translation(event),
                 (id, piece) = self.responses.next(max_ahead) => self.on_piece(&id, piece),
+                () = idle::reached(idle_timeout_at) => self.speak_up(),
                 () = sleep_until(idle_at) => return CloseReason::Idle,
                 () = sleep_until(self.expires) => return CloseReason::Expired,
                 () = self.outbox.room(), if unread_since.is_some() => {}

@@ -43,10 +43,12 @@ impl SessionActor {
     /// A turn ended and is to be answered, perhaps with a reply that was begun ahead of time.
     pub(super) fn respond_to_turn(
         &mut self,
+        request: ResponseRequest,
         reply: Option<Begun>,
         timings: TurnTimings,
         ended: Option<(Instant, Duration)>,
     ) {
+        self.silent_since = None;
         if self.responses.in_conversation().is_some() {
             // `interrupt_response: false`: the answer that runs goes on, and this turn is answered after it.
             self.unanswered = Some(timings);
@@ -60,7 +62,7 @@ impl SessionActor {
                 return;
             }
         };
-        let id = self.open_response(ResponseRequest::default(), reply, timings, Some(permit));
+        let id = self.open_response(request, reply, timings, Some(permit));
         if let Some(running) = self.responses.get_mut(&id) {
             running.turn_ended = ended;
         }
@@ -72,7 +74,7 @@ impl SessionActor {
         if self.responses.in_conversation().is_none()
             && let Some(timings) = self.unanswered.take()
         {
-            self.respond_to_turn(None, timings, None);
+            self.respond_to_turn(ResponseRequest::default(), None, timings, None);
         }
     }
 
@@ -246,8 +248,12 @@ impl SessionActor {
         }
         metrics::counter!(names::RESPONSES_TOTAL, "status" => label(&status)).increment(1);
         let mut scene = Self::scene(&self.outbox, &mut self.conversation);
+        let in_conversation = running.response.settings.in_history;
         if let Some(spoken) = running.response.finish(status, &mut scene) {
             self.last_spoken = Some(spoken);
+        }
+        if in_conversation {
+            self.begin_silence();
         }
     }
 }

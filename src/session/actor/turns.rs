@@ -15,7 +15,7 @@ use crate::session::id::ItemId;
 use crate::session::lifecycle::{RequestKind, RequestTracker};
 use crate::session::partials::Agreement;
 use crate::session::quota::{Charge, RequestPermit};
-use crate::session::settings::Transcription;
+use crate::session::settings::{ResponseRequest, Transcription};
 use crate::session::speech_pipeline::{Job, TimedTranscript, TranscriptEvent, Utterance};
 use crate::session::turn::{SAMPLES_PER_MS, Span, TurnAction, TurnKey};
 use crate::telemetry::metrics as names;
@@ -71,7 +71,7 @@ impl SessionActor {
     pub(super) fn transcribe_again(&mut self, item: ItemId, audio: Arc<[f32]>) {
         let (key, ended) = (self.turn.manual_turn(), (Instant::now(), Duration::ZERO));
         let permit = self.shares.quota.begin_anyway(Charge::Other);
-        let (work, told) = (self.transcribe_audio(key, audio), Agreement::default());
+        let (work, told) = (self.transcribe_audio(key, audio, None), Agreement::default());
         self.committed.insert(key, CommittedTurn { item, told, work, permit, respond: false, ended });
     }
 
@@ -92,7 +92,7 @@ impl SessionActor {
 
     pub(super) fn clear_audio(&mut self) {
         self.turn.abandon();
-        self.attempt = None;
+        (self.attempt, self.spare) = (None, None);
         self.hearing.finish();
         self.interpreting.end_utterance();
         self.open_item = None;
@@ -125,7 +125,7 @@ impl SessionActor {
         if detection.is_none() {
             self.turn.abandon();
             self.dismiss_suspicion();
-            self.attempt = None;
+            (self.attempt, self.parked) = (None, None);
             self.components.input.skip_frames();
         }
     }
@@ -135,7 +135,8 @@ impl SessionActor {
             TurnAction::Begin { from, .. } => self.begin_turn(from),
             TurnAction::Try { key, span } => self.try_turn(key, span),
             TurnAction::Discard(key) => {
-                if self.attempt.take_if(|attempt| attempt.key == key).is_some() {
+                if let Some(attempt) = self.attempt.take_if(|attempt| attempt.key == key) {
+                    self.spare_answer(attempt.heard.map(|heard| heard.text), attempt.reply);
                     metrics::counter!(names::TURNS_TOTAL, "outcome" => "revised").increment(1);
                 }
             }
@@ -146,6 +147,7 @@ impl SessionActor {
     }
 
     pub(super) fn begin_turn(&mut self, from: u64) {
+        self.silent_since = None;
         let item = ItemId::random();
         self.components.callbacks.on_speech_started(&item, from);
         self.open_item = Some(item);
@@ -159,15 +161,18 @@ impl SessionActor {
 
     fn try_turn(&mut self, key: TurnKey, span: Span) {
         self.hearing.give_way(span.to);
-        let work = self.transcribe(key, span);
+        let work = self.transcribe(key, span, true);
         self.attempt = Some(Attempt { key, work, heard: None, reply: None });
     }
 
-    fn transcribe(&self, key: TurnKey, span: Span) -> Transcribing {
-        self.transcribe_audio(key, self.components.input.utterance_without(span, self.turn.pauses()))
+    fn transcribe(&self, key: TurnKey, span: Span, may_be_over: bool) -> Transcribing {
+        let ending = may_be_over.then(|| self.components.input.utterance(span));
+        let audio = self.components.input.utterance_without(span, self.turn.pauses());
+        self.transcribe_audio(key, audio, ending)
     }
 
-    fn transcribe_audio(&self, key: TurnKey, audio: Arc<[f32]>) -> Transcribing {
+    /// Transcribes `audio`; judges by the voice in `ending` whether the turn is over.
+    fn transcribe_audio(&self, key: TurnKey, audio: Arc<[f32]>, ending: Option<Arc<[f32]>>) -> Transcribing {
         let (language, prompt) = self.expected_speech();
         let request = self.track(RequestKind::Transcription);
         let bytes = size_of_val(&*audio);
@@ -176,6 +181,7 @@ impl SessionActor {
             audio: Arc::clone(&audio),
             language,
             prompt,
+            ending,
             request: request.clone(),
         });
         Transcribing { _job: job, request, bytes, audio }
@@ -201,6 +207,7 @@ impl SessionActor {
         let item = self.open_item.take().unwrap_or_else(ItemId::random);
         let told = self.hearing.finish();
         self.interpreting.end_utterance();
+        self.spare = None;
         let ended = (Instant::now(), silence);
         let by_voice = self.settings.turn_detection.as_ref();
         let respond = !silence.is_zero() && by_voice.is_some_and(|detection| detection.create_response);
@@ -216,14 +223,14 @@ impl SessionActor {
                 return;
             }
             Some(Attempt { work, .. }) => work,
-            None => self.transcribe(key, span),
+            None => self.transcribe(key, span, false),
         };
         self.commit_item(&item, None);
         self.release_audio(span.to);
         self.committed.insert(key, CommittedTurn { item, told, work, permit, respond, ended });
     }
 
-    fn commit_item(&mut self, id: &ItemId, transcript: Option<&str>) {
+    pub(super) fn commit_item(&mut self, id: &ItemId, transcript: Option<&str>) {
         metrics::counter!(names::TURNS_TOTAL, "outcome" => "committed").increment(1);
         self.shares.gauge.count_turn();
         let content = vec![Content::InputAudio(transcript.map(str::to_owned))];
@@ -264,8 +271,9 @@ impl SessionActor {
             return;
         }
         self.observe(&heard.text);
-        let sounds = self.weigh_interruption(&heard.text).unwrap_or_else(|| completeness(&heard.text));
-        let reply = self.speculate(&heard.text);
+        let sounds = self.weigh_interruption(&heard.text);
+        let sounds = sounds.unwrap_or_else(|| completeness(&heard.text).with_voice(result.is_over));
+        let reply = self.spared_answer(&heard.text).or_else(|| self.speculate(&heard.text));
         if let Some(attempt) = &mut self.attempt {
             attempt.heard = Some(heard);
             attempt.reply = reply;
@@ -295,6 +303,7 @@ impl SessionActor {
             }
             Err(error) => {
                 tracing::warn!(session = %self.id, %error, "a turn could not be transcribed");
+                self.parked = None; // what was said may have been meant
                 self.components.callbacks.on_failed(&item, error.clone());
                 if respond {
                     if matches!(error, SessionError::Overloaded(_)) {
@@ -326,7 +335,7 @@ impl SessionActor {
         }
         let mut timings = heard.timings;
         timings.endpointing = Some(ended.1.as_secs_f64() * 1_000.0);
-        self.respond_to_turn(reply, timings, Some(ended));
+        self.respond_to_turn(ResponseRequest::default(), reply, timings, Some(ended));
     }
 
     fn release_audio(&mut self, to: u64) {

@@ -15,14 +15,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::error::SessionError;
 use super::health::SessionGauge;
 use super::lifecycle::{Outcome, RequestTracker};
 use super::turn::TurnKey;
+use crate::engine::CancelFlag;
 use crate::engine::stt::{STT_SAMPLE_RATE, SttRequest, Transcript};
+use crate::engine::turn::TurnDetector;
 use crate::pool::{Degradation, HolderId, LeaseRequest, ResourcePoolManager, Served, WorkClass};
 use crate::runtime::Runtime;
 use crate::telemetry::metrics as names;
@@ -31,6 +33,9 @@ pub(super) use engine_time::EngineTime;
 /// Transcripts that wait for the session's task: one for each attempt that can be under way, and a partial.
 pub const TRANSCRIPTS_CAPACITY: usize = 16;
 
+/// How long the verdict on a turn's end is waited for; a silence that ends one takes about as long.
+const JUDGING: Duration = Duration::from_millis(400);
+
 /// The engines as one session uses them.
 #[derive(Clone, Debug)]
 pub struct SpeechPipelineManager {
@@ -38,6 +43,7 @@ pub struct SpeechPipelineManager {
     runtime: Runtime,
     holder: HolderId,
     transcripts: mpsc::Sender<TranscriptEvent>,
+    turn: Option<Arc<dyn TurnDetector>>,
 }
 
 /// The outcome of one transcription.
@@ -62,6 +68,8 @@ pub struct TimedTranscript {
     pub queued: Duration,
     /// The engine's work.
     pub took: Duration,
+    /// Probability that the turn is over, by the voice; `None` where nobody judged it.
+    pub is_over: Option<f32>,
 }
 
 /// Work under way; dropping it stops the work.
@@ -82,6 +90,8 @@ pub struct Utterance {
     pub language: Option<String>,
     /// Words likely to be said.
     pub prompt: Option<String>,
+    /// The audio with its pauses, where the turn may be over and it is to be judged whether it is.
+    pub ending: Option<Arc<[f32]>>,
     /// Follows it.
     pub request: RequestTracker,
 }
@@ -109,7 +119,13 @@ impl SpeechPipelineManager {
         holder: HolderId,
     ) -> (Self, mpsc::Receiver<TranscriptEvent>) {
         let (transcripts, receiver) = mpsc::channel(TRANSCRIPTS_CAPACITY);
-        (Self { pools, runtime, holder, transcripts }, receiver)
+        (Self { pools, runtime, holder, transcripts, turn: None }, receiver)
+    }
+
+    /// The same, with a judge of whether turns are over.
+    #[must_use]
+    pub fn judging_turns_by(self, turn: Option<Arc<dyn TurnDetector>>) -> Self {
+        Self { turn, ..self }
     }
 
     /// Transcribes an utterance; the outcome arrives as a [`TranscriptEvent`] with its key.
@@ -175,8 +191,20 @@ impl SpeechPipelineManager {
         let request =
             SttRequest { audio: utterance.audio, language: utterance.language, prompt: utterance.prompt };
         let lease = self.lease_request(WorkClass::FinalTranscript);
-        let served = self.pools.stt.transcribe(lease, request, &utterance.request).await?;
-        Ok(timed(served, names::stage::STT))
+        let transcript = self.pools.stt.transcribe(lease, request, &utterance.request);
+        let (served, is_over) = futures::join!(transcript, self.judge_ending(utterance.ending));
+        Ok(TimedTranscript { is_over, ..timed(served?, names::stage::STT) })
+    }
+
+    /// Probability that the turn is over. It is an opinion among others: a failure costs nothing but that.
+    async fn judge_ending(&self, audio: Option<Arc<[f32]>>) -> Option<f32> {
+        let (detector, cancel) = (self.turn.as_ref()?, CancelFlag::new());
+        let verdict = timeout(JUDGING, detector.judge(audio?, cancel.clone())).await;
+        cancel.cancel();
+        let told = verdict.map_err(|_| "it took too long".to_owned());
+        told.and_then(|verdict| verdict.map_err(|error| error.to_string()))
+            .inspect_err(|error| tracing::warn!(error, "a turn was not judged by the voice"))
+            .ok()
     }
 
     pub(super) fn lease_request(&self, class: WorkClass) -> LeaseRequest {
@@ -187,5 +215,5 @@ impl SpeechPipelineManager {
 fn timed(served: Served<Transcript>, stage: &'static str) -> TimedTranscript {
     let Served { value, queued, took } = served;
     metrics::histogram!(names::STAGE_SECONDS, "stage" => stage).record(took.as_secs_f64());
-    TimedTranscript { transcript: value, queued, took }
+    TimedTranscript { transcript: value, queued, took, is_over: None }
 }
