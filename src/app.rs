@@ -227,21 +227,6 @@ impl Server {
         };
         let reloader = Arc::new(Reloader::new(config, live));
         let control = Arc::clone(&reloader) as Arc<_>;
-        let tending = admission.clone().tend(runtime.shutdown_token().clone());
-        drop(runtime.spawn("admission", tending));
-        let followers = (sessions.live().clone(), admission.clone());
-        let governing = governor::govern(pools.clone(), followers, runtime.shutdown_token().clone());
-        drop(runtime.spawn("governor", governing));
-        let health = SessionHealth::new(sessions.clone());
-        let (pools_seen, admission_seen) = (pools.clone(), admission.clone());
-        let measured = alerts::Measured {
-            pools: pools_seen,
-            admission: admission_seen,
-            health: health.clone(),
-            ram_budget,
-        };
-        let watching = alerts::watch(alerts.clone(), measured, runtime.shutdown_token().clone());
-        drop(runtime.spawn("alerts", watching));
         let state = ServerState::new(
             server_config,
             defaults,
@@ -250,25 +235,44 @@ impl Server {
             (metrics, control, alerts),
         );
         state.set_ready();
-        drop(runtime.spawn("metrics", fold_metrics(state.metrics.clone(), runtime.shutdown_token().clone())));
-        let shutdown = runtime.shutdown_token().clone();
-        drop(runtime.spawn("session health", health.run(shutdown.clone())));
-        let service = router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        // Small frames go out at once and do not wait for the client to acknowledge the last one.
-        let listener = listener.tap_io(|socket| {
-            if let Err(error) = socket.set_nodelay(true) {
-                tracing::debug!(%error, "a connection goes on without TCP_NODELAY");
-            }
-        });
-        let listener = runtime.spawn("listener", async move {
-            // Upgraded sockets are not waited for here; sessions are tasks of the runtime, which is drained.
-            let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned());
-            if let Err(error) = served.await {
-                tracing::error!(%error, "the listener failed");
-            }
-        });
+        tend(&state, ram_budget);
+        let listener = serve(listener, &state);
         Self { address, runtime, state, reloader, grace, listener, https: None }
     }
+}
+
+/// Starts the tasks that look after the server; they end at shutdown.
+fn tend(state: &ServerState, ram_budget: Option<u64>) {
+    let ServerState { runtime, sessions, admission, pools, .. } = state;
+    let shutdown = || runtime.shutdown_token().clone();
+    drop(runtime.spawn("admission", admission.clone().tend(shutdown())));
+    let followers = (sessions.live().clone(), admission.clone());
+    drop(runtime.spawn("governor", governor::govern(pools.clone(), followers, shutdown())));
+    let health = SessionHealth::new(sessions.clone());
+    drop(runtime.spawn("session health", health.clone().run(shutdown())));
+    let (pools, admission) = (pools.clone(), admission.clone());
+    let measured = alerts::Measured { pools, admission, health, ram_budget };
+    drop(runtime.spawn("alerts", alerts::watch(state.alerts.clone(), measured, shutdown())));
+    drop(runtime.spawn("metrics", fold_metrics(state.metrics.clone(), shutdown())));
+}
+
+/// Serves who comes over plain HTTP, until shutdown.
+fn serve(listener: TcpListener, state: &ServerState) -> JoinHandle<()> {
+    let shutdown = state.runtime.shutdown_token().clone();
+    let service = router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    // Small frames go out at once and do not wait for the client to acknowledge the last one.
+    let listener = listener.tap_io(|socket| {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a connection goes on without TCP_NODELAY");
+        }
+    });
+    state.runtime.spawn("listener", async move {
+        // Upgraded sockets are not waited for here; sessions are tasks of the runtime, which is drained.
+        let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned());
+        if let Err(error) = served.await {
+            tracing::error!(%error, "the listener failed");
+        }
+    })
 }
 
 /// Drops the last handles to the engines, which joins their threads. One that is caught in native code may never

@@ -17,7 +17,7 @@ use socket::{Client, config, http, see, start};
 fn quick(calls: Vec<Vec<Step>>) -> Config {
     let mut config = config();
     config.engines.llm = vec![LlmConfig::Scripted(ScriptedLlmConfig { calls, ..Default::default() })];
-    (config.alerts.for_s, config.alerts.resolve_s, config.alerts.window_s) = (0, 0, 3);
+    (config.alerts.for_s, config.alerts.resolve_s, config.alerts.window_s) = (0, 0, 8);
     config.pools.breaker_failures = 100;
     config
 }

@@ -40,11 +40,14 @@ pub struct TransitionView {
     pub reading: Reading,
 }
 
+/// What an alert is about: the kind, and the engine or pool.
+type Key = (AlertKind, Option<Arc<str>>);
+
 #[derive(Debug, Default)]
 struct Board {
     config: AlertsConfig,
     observations: Observations,
-    alerts: BTreeMap<(AlertKind, Option<Arc<str>>), (Alert, Reading)>,
+    alerts: BTreeMap<Key, (Alert, Reading)>,
     history: VecDeque<TransitionView>,
 }
 
