@@ -245,24 +245,29 @@ impl Server {
         );
         state.set_ready();
         drop(runtime.spawn("metrics", fold_metrics(state.metrics.clone(), runtime.shutdown_token().clone())));
-        let shutdown = runtime.shutdown_token().clone();
-        drop(runtime.spawn("session health", health.run(shutdown.clone())));
-        let service = router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        // Small frames go out at once and do not wait for the client to acknowledge the last one.
-        let listener = listener.tap_io(|socket| {
-            if let Err(error) = socket.set_nodelay(true) {
-                tracing::debug!(%error, "a connection goes on without TCP_NODELAY");
-            }
-        });
-        let listener = runtime.spawn("listener", async move {
-            // Upgraded sockets are not waited for here; sessions are tasks of the runtime, which is drained.
-            let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned());
-            if let Err(error) = served.await {
-                tracing::error!(%error, "the listener failed");
-            }
-        });
+        drop(runtime.spawn("session health", health.run(runtime.shutdown_token().clone())));
+        let listener = serve(&runtime, listener, state.clone());
         Self { address, runtime, state, reloader, grace, listener, https: None }
     }
+}
+
+/// Serves plain HTTP until shutdown.
+fn serve(runtime: &Runtime, listener: TcpListener, state: ServerState) -> JoinHandle<()> {
+    let shutdown = runtime.shutdown_token().clone();
+    let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
+    // Small frames go out at once and do not wait for the client to acknowledge the last one.
+    let listener = listener.tap_io(|socket| {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a connection goes on without TCP_NODELAY");
+        }
+    });
+    runtime.spawn("listener", async move {
+        // Upgraded sockets are not waited for here; sessions are tasks of the runtime, which is drained.
+        let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned());
+        if let Err(error) = served.await {
+            tracing::error!(%error, "the listener failed");
+        }
+    })
 }
 
 /// Drops the last handles to the engines, which joins their threads. One that is caught in native code may never
