@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use antiphon::backend::scripted::{Hang, ScriptedLlm, ScriptedStt, Step};
 use antiphon::pool::{CallObserver, HolderId, WorkClass};
+use antiphon::session::lifecycle::RequestKind;
 use antiphon::session::settings::{SessionSettings, SettingsPatch};
 use antiphon::session::translation::{
     Language, Source, Terms, Translation, TranslationConfig, TranslationDesk, TranslationNotice,
@@ -299,4 +300,22 @@ async fn a_noise_is_translated_to_nothing_without_a_call() {
     client.say(600).await;
     assert_eq!(whole(&mut client).await, ("es", Ok(String::new())));
     assert_eq!(stage.llm.stats().started, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_translation_cancelled_from_outside_is_told_and_the_others_go_on() {
+    let stage = stage(60_000, config(|_| {}));
+    let mut client = stage.open_with(into(&["es", "de"]));
+    client.say(600).await;
+    let views = stage.router.requests().views(|_| true);
+    let running: Vec<_> =
+        views.iter().filter(|view| view.kind == RequestKind::Translation && !view.status.is_last()).collect();
+    assert_eq!(running.len(), 2, "{views:?}");
+    client.send(Action::CancelRequest(running[0].id.as_str().into())).await;
+    let (_, told) = whole(&mut client).await;
+    assert_eq!(told, Err(SessionError::RequestCancelled));
+    assert!(
+        whole(&mut client).await.1.is_err_and(|error| error != SessionError::RequestCancelled),
+        "it took too long"
+    );
 }

@@ -187,7 +187,8 @@ impl Ear {
             ServerEvent::ItemAdded { item } => drop(self.ids.insert(item.id)),
             ServerEvent::ItemDone { item } => self.expect_id("conversation.item.done", &item.id),
             ServerEvent::ItemTruncated { item_id } => self.expect_id("conversation.item.truncated", &item_id),
-            ServerEvent::TranscriptDelta { item_id } => self.expect_id("transcription.delta", &item_id),
+            // With turns that the client ends itself, words come before the commit that names their item.
+            ServerEvent::TranscriptDelta { item_id } => drop(self.ids.insert(item_id)),
             ServerEvent::Transcript { item_id, transcript } => {
                 self.expect_id("transcription.completed", &item_id);
                 self.transcripts.insert(item_id, transcript);

@@ -22,6 +22,7 @@ pub mod health;
 pub mod id;
 pub mod interruption;
 pub mod lifecycle;
+mod listening;
 pub mod live;
 pub mod metered;
 pub mod partials;

@@ -76,7 +76,7 @@ pub const PANICS_TOTAL: &str = "antiphon_panics_total";
 pub const AUDIO_SECONDS_TOTAL: &str = "antiphon_audio_seconds_total";
 /// Bytes of WebSocket messages by `direction`: `in` from clients, `out` to them.
 pub const WEBSOCKET_BYTES_TOTAL: &str = "antiphon_websocket_bytes_total";
-/// Requests under way, by `kind`: `response`, `transcription`, `speech`.
+/// Requests under way, by `kind`: `response`, `transcription`, `speech`, `translation`.
 pub const REQUESTS_ACTIVE: &str = "antiphon_requests_active";
 /// Requests that wait for a slot, by `stage`: `stt`, `llm`, `tts`.
 pub const REQUESTS_WAITING: &str = "antiphon_requests_waiting";

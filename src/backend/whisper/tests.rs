@@ -63,6 +63,9 @@ async fn it_understands_speech() {
         let heard = engine.transcribe(request(audio.clone()), CancelFlag::new()).await.expect("a transcript");
         assert_eq!(words(&heard.text), ["hello", "how", "are", "you"], "{heard:?}");
         assert_eq!(heard.language.as_deref(), Some("en"));
+        let tokens: Vec<u8> = heard.tokens.iter().flat_map(|token| token.bytes.clone()).collect();
+        assert_eq!(String::from_utf8_lossy(&tokens).trim(), heard.text, "nothing but the text");
+        assert!(heard.tokens.iter().all(|token| (-5.0..=0.0).contains(&token.logprob)), "{:?}", heard.tokens);
     }
 }
 

@@ -187,6 +187,32 @@ fn input_events() -> Vec<ServerEvent> {
     ]
 }
 
+fn translation_events() -> Vec<ServerEvent> {
+    vec![
+        ServerEvent::AntiphonTranslationPartial {
+            item_id: text("item_1"),
+            content_index: 0,
+            language: text("es"),
+            revision: 2,
+            source: text("My name"),
+            text: text("Mi nombre"),
+        },
+        ServerEvent::AntiphonTranslationCompleted {
+            item_id: text("item_1"),
+            content_index: 0,
+            language: text("es"),
+            source: text("My name is Anna."),
+            text: text("Me llamo Anna."),
+        },
+        ServerEvent::AntiphonTranslationFailed {
+            item_id: text("item_1"),
+            content_index: 0,
+            language: text("de"),
+            error: TranscriptionError { code: Some(ErrorCode::OVERLOADED), ..TranscriptionError::default() },
+        },
+    ]
+}
+
 fn response_events() -> Vec<ServerEvent> {
     let mut complete = done(&StatusDetails::completed());
     complete.output = vec![spoken_item(ItemStatus::Completed), call_item()];
@@ -236,27 +262,6 @@ fn response_events() -> Vec<ServerEvent> {
             arguments: text("{}"),
         },
         ServerEvent::AntiphonQueuePosition { position: 3, estimated_wait_s: Some(40) },
-        ServerEvent::AntiphonTranslationPartial {
-            item_id: text("item_1"),
-            content_index: 0,
-            language: text("es"),
-            revision: 2,
-            source: text("My name"),
-            text: text("Mi nombre"),
-        },
-        ServerEvent::AntiphonTranslationCompleted {
-            item_id: text("item_1"),
-            content_index: 0,
-            language: text("es"),
-            source: text("My name is Anna."),
-            text: text("Me llamo Anna."),
-        },
-        ServerEvent::AntiphonTranslationFailed {
-            item_id: text("item_1"),
-            content_index: 0,
-            language: text("de"),
-            error: TranscriptionError { code: Some(ErrorCode::OVERLOADED), ..TranscriptionError::default() },
-        },
         ServerEvent::OutputAudioBufferStarted { response_id: text("resp_1") },
         ServerEvent::OutputAudioBufferStopped { response_id: text("resp_1") },
         ServerEvent::OutputAudioBufferCleared { response_id: text("resp_1") },
@@ -278,7 +283,7 @@ fn snapshot(name: &str, value: &Value) {
 
 #[test]
 fn every_server_event_is_as_snapshot_and_can_be_read() {
-    let events = [session_events(), input_events(), response_events()].concat();
+    let events = [session_events(), input_events(), translation_events(), response_events()].concat();
     assert_eq!(events.len(), 39, "each event that this server sends has an example, ours included");
     for event in events {
         let value = wire(event);

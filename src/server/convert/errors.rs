@@ -58,14 +58,10 @@ fn classify(error: &SessionError) -> (ErrorType, ErrorCode, Option<&str>) {
         SessionError::VoiceLocked { .. } => {
             (Invalid, ErrorCode::other("cannot_update_voice"), Some("session.audio.output.voice"))
         }
-        SessionError::PurposeFixed { .. } => (Invalid, ErrorCode::INVALID_VALUE, Some("session.type")),
-        SessionError::TranscribesOnly => {
-            (Invalid, ErrorCode::other("unsupported_in_transcription_session"), None)
-        }
-        SessionError::TooManyLanguages { .. } => {
-            (Invalid, ErrorCode::other("array_above_max_length"), Some("session.antiphon.translate_to"))
-        }
-        SessionError::TranslationsWaiting { .. } => (Server, ErrorCode::OVERLOADED, None),
+        SessionError::PurposeFixed { .. }
+        | SessionError::TranscribesOnly
+        | SessionError::TooManyLanguages { .. }
+        | SessionError::TranslationsWaiting { .. } => classify_listening(error),
         SessionError::Quota(error) => (Limit, quota_code(error), None),
         SessionError::RequestCancelled => (Invalid, ErrorCode::other("request_cancelled"), None),
         SessionError::Ended(error) => {
@@ -80,6 +76,19 @@ fn classify(error: &SessionError) -> (ErrorType, ErrorCode, Option<&str>) {
             (Invalid, ErrorCode::other("context_length_exceeded"), None)
         }
         SessionError::Engine(_) => (Server, ErrorCode::SERVER_ERROR, None),
+    }
+}
+
+/// What only sessions that transcribe and translate say.
+fn classify_listening(error: &SessionError) -> (ErrorType, ErrorCode, Option<&'static str>) {
+    let invalid = |code, param| (ErrorType::InvalidRequestError, code, param);
+    match error {
+        SessionError::PurposeFixed { .. } => invalid(ErrorCode::INVALID_VALUE, Some("session.type")),
+        SessionError::TooManyLanguages { .. } => {
+            invalid(ErrorCode::other("array_above_max_length"), Some("session.antiphon.translate_to"))
+        }
+        SessionError::TranslationsWaiting { .. } => (ErrorType::ServerError, ErrorCode::OVERLOADED, None),
+        _ => invalid(ErrorCode::other("unsupported_in_transcription_session"), None),
     }
 }
 

@@ -1,10 +1,14 @@
 //! Texts that were translated lately, bounded by the bytes they take. Pure: the one who holds it shares it.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lru::LruCache;
 
 use super::desk::Source;
+
+/// Translations that are remembered at most, however short they are.
+pub const CACHE_CAPACITY: usize = 16_384;
 
 /// Of an entry: both its structs and its place among the others.
 const ENTRY_BYTES: usize = 160;
@@ -18,7 +22,8 @@ pub struct TextCache {
 
 impl Default for TextCache {
     fn default() -> Self {
-        Self { entries: LruCache::unbounded(), bytes: 0 }
+        let capacity = NonZeroUsize::new(CACHE_CAPACITY).unwrap_or(NonZeroUsize::MIN);
+        Self { entries: LruCache::new(capacity), bytes: 0 }
     }
 }
 

@@ -11,7 +11,7 @@ mod newest;
 mod order;
 mod translator;
 
-pub use cache::TextCache;
+pub use cache::{CACHE_CAPACITY, TextCache};
 pub use config::TranslationConfig;
 pub use desk::{Source, Terms, TranslationDesk};
 pub use language::Language;
