@@ -37,9 +37,9 @@ def open_session(url, record):
     """Opens a session; each error event of it is a problem."""
 
     @asynccontextmanager
-    async def open_one(**options: object) -> AsyncIterator[RealtimeSession]:
+    async def open_one(own_turns: bool = False, **options: object) -> AsyncIterator[RealtimeSession]:
         model = RealtimeModel(base_url=f"{url}/v1", api_key="unused-on-loopback", **options)
-        session = model.session()
+        session = model.session(turn_detection_disabled=own_turns)
         session.on("openai_server_event_received", record.take)
         session.on("error", lambda event: record.problems.append(f"error event: {event.error!r}"))
         try:
@@ -175,6 +175,20 @@ async def test_interrupt(open_session, record):
         assert (await _tell(session, "Hello.")).text
 
 
+async def test_turns_found_by_the_agent(open_session, record):
+    """Without server turns the agent session clears, commits and asks for the reply."""
+    async with open_session(own_turns=True) as session:
+        await _speak(session, speech.spoken("My name is Peter."))
+        session.clear_audio()
+        await record.until("input_audio_buffer.cleared")
+        for sentence in ("My name is Anna.", "What is my name?"):
+            await _speak(session, speech.spoken(sentence) + speech.silence(0.2))
+            session.commit_audio()
+            reply = await _reply(session)
+        assert "anna" in reply.text.lower() and "peter" not in reply.text.lower(), reply.text
+        assert not of_type(record.frames, "input_audio_buffer.speech_started")
+
+
 async def test_chat_context_is_changed(open_session):
     """Items are put in between, replaced and deleted; the model knows only what is left."""
     async with open_session() as session:
@@ -195,7 +209,7 @@ async def test_chat_context_is_changed(open_session):
 
 async def test_context_outlives_the_connection(open_session):
     """The plugin renews its connection and says everything again."""
-    async with open_session(max_session_duration=3.0) as session:
+    async with open_session(max_session_duration=5.0) as session:
         await _tell(session, "My name is Clara.")
         renewed = asyncio.Event()
         session.on("session_reconnected", lambda _: renewed.set())

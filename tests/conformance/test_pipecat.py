@@ -62,10 +62,17 @@ class Loudspeaker(FrameProcessor):
 class Bot:
     """A running pipeline."""
 
-    def __init__(self, worker: PipelineWorker, context: LLMContext, speaker: Loudspeaker) -> None:
+    def __init__(self, worker: PipelineWorker, context: LLMContext, pair: LLMContextAggregatorPair, speaker: Loudspeaker) -> None:
         self.worker = worker
         self.context = context
         self.speaker = speaker
+        self._news = asyncio.Event()
+
+        async def note(*_: object) -> None:
+            self._news.set()
+
+        pair.user().add_event_handler("on_user_turn_message_added", note)
+        pair.assistant().add_event_handler("on_assistant_turn_stopped", note)
 
     async def speak(self, pcm: bytes) -> None:
         """Audio at the pace of speech."""
@@ -76,7 +83,8 @@ class Bot:
         """Waits until a message of this role in the pipeline's own context holds the words."""
         async with asyncio.timeout(DEADLINE):
             while not any(words in self._text(message) for message in self.context.get_messages() if message.get("role") == role):
-                await asyncio.sleep(0.02)
+                await self._news.wait()
+                self._news.clear()
 
     @staticmethod
     def _text(message: dict) -> str:
@@ -115,9 +123,10 @@ def run(url, record, monkeypatch):
         runner = WorkerRunner(handle_sigint=False)
         await runner.add_workers(worker)
         running = asyncio.create_task(runner.run())
+        bot = Bot(worker, context, pair, speaker)
         try:
             await worker.queue_frame(LLMRunFrame())
-            yield Bot(worker, context, speaker)
+            yield bot
         finally:
             await worker.cancel()
             await running

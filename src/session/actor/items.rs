@@ -21,15 +21,14 @@ impl SessionActor {
     }
 
     pub(super) fn truncate_item(&mut self, item: ItemId, audio_end_ms: u64) -> Result<(), SessionError> {
-        let stopped = self.stop_speaking(&item, audio_end_ms)?;
+        if self.stop_speaking(&item, audio_end_ms)? {
+            self.answer_what_waited();
+        }
         self.conversation.truncate(&item, audio_end_ms)?;
         if let Some(parked) = self.parked.as_mut().filter(|parked| parked.item.as_ref() == Some(&item)) {
             parked.heard_ms = audio_end_ms; // the client knows better where to go on
         }
         self.outbox.send(SessionEvent::ItemTruncated { item, audio_end_ms });
-        if stopped {
-            self.answer_what_waited();
-        }
         Ok(())
     }
 

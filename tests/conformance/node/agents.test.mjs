@@ -62,6 +62,17 @@ async function talk(name, { tools = [], address = PLAIN } = {}, body) {
   assert.deepEqual(typed, record.frames.map((frame) => frame.type), "events demoted to generic ones");
 }
 
+test("agents-realtime: this file notices an event that is demoted", () => {
+  const transport = new OpenAIRealtimeWebSocket();
+  const typed = tap(transport, { take() {} });
+  const item = { id: "item_1", type: "message", role: "user", content: [] };
+  for (const status of ["completed", null]) {
+    const event = { type: "conversation.item.done", event_id: "e", item: { ...item, status } };
+    transport._onMessage({ data: JSON.stringify(event) });
+  }
+  assert.deepEqual(typed, ["conversation.item.done"]); // the one with null is generic
+});
+
 const say = (session) => (piece) => session.sendAudio(new Uint8Array(piece).buffer);
 
 test("agents-realtime: written turns", LIMIT, () =>
