@@ -1,6 +1,6 @@
 //! Alerts: what an operator should look at now, by a few rules over what the server measures.
 //!
-//! [`rules`] says what holds and [`state`] when that counts; both are pure and told the time. [`AlertBoard`] is
+//! `rules` says what holds and `state` when that counts; both are pure and told the time. [`AlertBoard`] is
 //! the shell around them: it logs, counts and remembers. Nothing here knows pools or sessions: `app` brings an
 //! [`Observation`] every second, and `server` shows the board. Read [`AlertsConfig`] first.
 
