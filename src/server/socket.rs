@@ -205,10 +205,10 @@ impl Writer {
             close = self.write() => close,
             () = gone.cancelled() => None,
         };
-        if let Some((code, reason)) = close {
-            if self.sink.send(Frame::close(code.into(), reason)).await.is_err() {
-                tracing::debug!("the client was gone before it was told the end");
-            }
+        if let Some((code, reason)) = close
+            && self.sink.send(Frame::close(code.into(), reason)).await.is_err()
+        {
+            tracing::debug!("the client was gone before it was told the end");
         }
         self.gone.cancel();
     }
