@@ -110,7 +110,7 @@ impl Guest {
         let sample = |at: usize| {
             if !loud {
                 0i16
-            } else if (at / 20) % 2 == 0 {
+            } else if (at / 20).is_multiple_of(2) {
                 8_000
             } else {
                 -8_000

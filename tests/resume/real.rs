@@ -13,7 +13,7 @@ use crate::socket::start;
 /// The server says it, 24 kHz 16 bit.
 async fn spoken(address: std::net::SocketAddr, text: &str) -> Vec<u8> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let body = json!({"model": "tts", "input": text, "voice": "alloy", "response_format": "pcm"}).to_string();
+    let body = json!({"input": text, "voice": "alloy", "response_format": "pcm"}).to_string();
     let mut stream = tokio::net::TcpStream::connect(address).await.expect("connects");
     let head = format!(
         "POST /v1/audio/speech HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",

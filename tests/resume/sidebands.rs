@@ -19,7 +19,7 @@ async fn beside(address: SocketAddr, guest: &Guest) -> Guest {
 /// The same on a connection that takes little ahead of its reader.
 async fn narrow(address: SocketAddr, guest: &Guest) -> Client {
     let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(4_096).expect("it can be set");
+    socket.set_recv_buffer_size(65_536).expect("it can be set");
     let stream = MaybeTlsStream::Plain(socket.connect(address).await.expect("connects"));
     let url = format!("ws://{address}/v1/realtime?call_id={}", guest.id());
     Client(tokio_tungstenite::client_async(url, stream).await.expect("the upgrade").0)
@@ -138,7 +138,7 @@ async fn one_that_does_not_read_is_let_go_alone() {
     let mut quick = beside(server.address(), &guest).await;
     // More than its queue and the buffers of its socket hold, while the two others read.
     let long = "x".repeat(20_000);
-    for round in 0..SIDEBAND_CAPACITY + 60 {
+    for round in 0..SIDEBAND_CAPACITY * 4 {
         guest.update(json!({"instructions": format!("{round} {long}")})).await;
         quick.client.until("session.updated").await;
     }

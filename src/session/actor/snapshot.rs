@@ -45,6 +45,9 @@ impl Keeping {
     }
 }
 
+/// Committed turns without a transcript, and their audio.
+type Untranscribed = Vec<(ItemId, Arc<[f32]>)>;
+
 impl SessionActor {
     /// The session begins: from its snapshot, if there is one.
     pub(super) fn begin(&mut self) {
@@ -69,7 +72,7 @@ impl SessionActor {
         self.keep_snapshot();
     }
 
-    fn restore(&mut self, restored: Restored) -> (ResumedView, Vec<(ItemId, Arc<[f32]>)>) {
+    fn restore(&mut self, restored: Restored) -> (ResumedView, Untranscribed) {
         let Restored { head, items, interrupted, untranscribed, .. } = restored;
         self.conversation_id = head.conversation;
         self.voice_locked = head.voice_locked;

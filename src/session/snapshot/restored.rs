@@ -50,17 +50,18 @@ impl Restored {
             items.extend(read::<KeptItem>(parts, name)?);
         }
         items.sort_by_key(|kept| kept.rank);
-        let interrupted = end_items(&mut items, read(parts, parts::ANSWER)?);
+        let answer = read(parts, parts::ANSWER)?;
+        let interrupted = end_items(&mut items, answer.as_ref());
         let untranscribed = untranscribed(&items, parts);
         Ok(Self { head, settings, items, interrupted, untranscribed })
     }
 }
 
 /// Ends what was being made; tells which answer was cut.
-fn end_items(items: &mut [KeptItem], answer: Option<AnswerProgress>) -> Option<InterruptedAnswer> {
+fn end_items(items: &mut [KeptItem], answer: Option<&AnswerProgress>) -> Option<InterruptedAnswer> {
     let mut interrupted = None;
     for kept in items {
-        let answered = answer.as_ref().filter(|answer| answer.item == kept.item.id);
+        let answered = answer.filter(|answer| answer.item == kept.item.id);
         let cut_here = kept.item.status == ItemStatus::InProgress;
         match answered {
             Some(answer) if cut_here => answer.cut(kept),

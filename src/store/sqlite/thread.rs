@@ -100,7 +100,7 @@ impl Worker {
         } else {
             self.retry = None;
         }
-        self.shared.reported.works(written.as_ref().map(|()| ()).map_err(ToString::to_string));
+        self.shared.reported.works(written.as_ref().copied().map_err(ToString::to_string));
         written
     }
 
