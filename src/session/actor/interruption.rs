@@ -59,7 +59,7 @@ impl SessionActor {
         suspicion.on_frame(frame.end, frame.voice);
         let is_believed = suspicion.is_believed(&self.config.interruption);
         let likeness = self.compare_with_answer(frame);
-        if likeness == Likeness::Echo || voice_age_ms(frame) > LONGEST_HOLD_MS {
+        if voice_age_ms(frame) > LONGEST_HOLD_MS {
             self.responses.hold(false); // or the answer would run dry
         }
         let Some(suspicion) = self.suspicion.as_mut().filter(|_| is_believed) else { return };
