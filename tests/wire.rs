@@ -25,7 +25,7 @@ use yawc::{Frame, HttpRequest, OpCode, Options, WebSocket};
 
 /// A second of a loud tone.
 fn tone(rate: u32) -> Vec<i16> {
-    (0..rate).map(|at| if at / (rate / 400) % 2 == 0 { 8_000 } else { -8_000 }).collect()
+    (0..rate).map(|at| if (at / (rate / 400)).is_multiple_of(2) { 8_000 } else { -8_000 }).collect()
 }
 
 /// Push to talk, with both directions in `format`.

@@ -5,7 +5,8 @@
 //! is told by its [`TurnKey`] and dropped.
 //!
 //! The rest is by subject: [`turns`] (audio and turns), [`partials`], [`translations`], [`speculation`],
-//! [`interruption`], [`idle`], [`items`] (the conversation), [`responses`] and [`running`], [`limits`], [`snapshot`].
+//! [`interruption`], [`idle`], [`items`] (the conversation), [`responses`] and [`running`], [`limits`],
+//! [`snapshot`], [`updates`].
 
 mod idle;
 mod interruption;
@@ -18,6 +19,7 @@ mod snapshot;
 mod speculation;
 mod translations;
 mod turns;
+mod updates;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,10 +47,10 @@ use super::live::{FeaturesConfig, LiveConfig, LiveSettings};
 use super::metered;
 use super::quota::{MemoryGuard, QuotaLimits, SessionQuota};
 use super::response::{Scene, Spoken};
-use super::settings::{Purpose, SessionSettings, SettingsPatch, TurnDetection, TurnMode};
+use super::settings::{Purpose, SessionSettings};
 use super::size;
 use super::speech_pipeline::Reply;
-use super::turn::{TurnKey, TurnMachine, TurnPolicy};
+use super::turn::{TurnKey, TurnMachine};
 use running::Responses;
 pub(super) use snapshot::Keeping;
 use turns::{Attempt, CommittedTurn};
@@ -156,7 +158,7 @@ impl SessionActor {
             id: spec.id.clone(),
             conversation_id: ConversationId::random(),
             outbox: components.outbox.clone(),
-            turn: TurnMachine::new(policy(&settings, &config)),
+            turn: TurnMachine::new(updates::policy(&settings, &config)),
             conversation: Conversation::new(config.limits.max_items),
             components,
             settings_bytes: size::settings(&settings),
@@ -267,19 +269,6 @@ impl SessionActor {
         }
     }
 
-    /// Goes on under changed settings. A turn under way keeps its audio and its attempt; what is longer than a
-    /// new limit stays as it is.
-    fn follow_settings(&mut self) {
-        let LiveSettings { config, features } = self.live.borrow_and_update().clone();
-        if config.limits.idle_s != self.config.limits.idle_s {
-            self.last_command = Instant::now(); // a shorter limit counts from now: no change ends a session
-        }
-        (self.config, self.features) = (config, features);
-        self.turn.set_policy(policy(&self.settings, &self.config));
-        self.conversation.set_max_items(self.config.limits.max_items);
-        self.components.input.set_limit(self.config.limits.max_input_audio_ms);
-    }
-
     /// At shutdown: lets the answers that run come to their ends, within the grace.
     async fn finish_answer(&mut self) {
         let until = Instant::now() + Duration::from_millis(self.config.limits.drain_ms);
@@ -355,23 +344,6 @@ impl SessionActor {
         }
     }
 
-    fn update(&mut self, patch: SettingsPatch) -> Result<(), SessionError> {
-        let turns_change = patch.turn_detection.is_some();
-        self.check_languages(&patch)?;
-        self.settings.apply(patch, self.voice_locked)?;
-        self.settings_bytes = size::settings(&self.settings);
-        self.shares.keeping.settings_changed();
-        self.components.input.set_format(self.settings.input_format)?;
-        self.components.callbacks.set_wanted(self.settings.transcription.is_some());
-        self.interpreting.set_languages(&self.settings.translate_to);
-        if turns_change {
-            self.turn.set_policy(policy(&self.settings, &self.config));
-            self.follow_turn_detection();
-        }
-        self.outbox.send(SessionEvent::Updated(Box::new(self.view())));
-        Ok(())
-    }
-
     /// The limits as they are now.
     fn limits(&self) -> Arc<QuotaLimits> {
         self.shares.quota.limits()
@@ -396,18 +368,5 @@ impl SessionActor {
     /// What a response writes to; borrows nothing of the response itself.
     fn scene<'a>(outbox: &'a Outbox, conversation: &'a mut Conversation) -> Scene<'a> {
         Scene { outbox, conversation, now: Instant::now() }
-    }
-}
-
-fn policy(settings: &SessionSettings, config: &SessionConfig) -> TurnPolicy {
-    let detection = settings.turn_detection.clone().unwrap_or_default();
-    TurnPolicy::new(&detection, &config.endpointing, &config.limits)
-}
-
-/// Probability of speech that counts, by the client's setting.
-fn threshold(detection: Option<&TurnDetection>) -> f32 {
-    match detection.map(|detection| &detection.mode) {
-        Some(TurnMode::Server { threshold, .. }) => *threshold,
-        _ => 0.5,
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Begun, SessionActor, threshold};
+use super::updates::threshold;
+use super::{Begun, SessionActor};
 use crate::engine::stt::Transcript;
 use crate::session::completeness::completeness;
 use crate::session::conversation::{Content, Item, ItemBody, ItemStatus, Role};
