@@ -210,6 +210,7 @@ fn real() -> Config {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut config = Config::default();
     config.server.bind = "127.0.0.1:0".parse().expect("an address");
+    config.store.kind = antiphon::store::StoreKind::Memory; // servers of several tests run side by side
     assert!(root.join("models/starter/stt/ggml-starter.bin").exists(), "run `make starter`");
     config
 }
