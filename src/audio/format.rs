@@ -1,4 +1,4 @@
-//! The audio formats of the protocol: names, rates, durations. [`codec`](super::codec) reads and writes them.
+//! The audio formats of the protocol: names, rates, durations. [`super::codec`] reads and writes them.
 
 use std::time::Duration;
 

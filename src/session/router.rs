@@ -1,5 +1,5 @@
 //! `SessionRouter`: opens sessions, knows which are open, and routes what names one, for its owner alone.
-//! [`resume`] is how a session goes on on another socket, [`attach`] how it is given a second one.
+//! `resume` is how a session goes on on another socket, `attach` how it is given a second one.
 
 mod attach;
 mod resume;

@@ -4,7 +4,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::session::completeness::is_wordless;
 
-/// Stands for [`LISTENERS`] in a list.
+/// Stands for the built-in words in a list.
 pub const DEFAULT: &str = "default";
 
 /// Sounds and words by which a listener shows that it listens, in the languages of common recognisers. Left out is

@@ -3,7 +3,7 @@
 //! While an answer runs or plays, a voice is at first only suspected: nothing is told to the client, and sending is
 //! held. It is believed when it lasted long enough and is not the answer itself, coming back through the person's
 //! microphone ([`echo`]). An interruption that turns out to be nothing, or an "mm-hm" ([`backchannel`]), is taken
-//! back: what was to be said goes on ([`parked`]). Read [`Suspicion`] first.
+//! back: what was to be said goes on (`parked`). Read [`Suspicion`] first.
 
 pub mod backchannel;
 pub mod echo;

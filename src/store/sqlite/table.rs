@@ -34,13 +34,15 @@ impl Table {
         self.sessions()
     }
 
-    /// Writes all of it, or nothing.
+    /// Writes all of it, or nothing. What is deleted makes room for what is written.
     pub(super) fn write(&mut self, todo: &HashMap<String, Todo>) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
+        for (session, _) in todo.iter().filter(|(_, todo)| matches!(todo, Todo::Delete)) {
+            delete(&transaction, session)?;
+        }
         for (session, todo) in todo {
-            match todo {
-                Todo::Write(change) => write(&transaction, session, change)?,
-                Todo::Delete => delete(&transaction, session)?,
+            if let Todo::Write(change) = todo {
+                write(&transaction, session, change)?;
             }
         }
         transaction.commit()
