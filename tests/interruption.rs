@@ -240,6 +240,26 @@ async fn an_answer_does_not_interrupt_itself() {
     assert_eq!(spoken_text(&views[1]), format!("You said: {echo}"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_takes_up_the_words_of_an_answer_is_answered() {
+    let words = "sixteen seventeen eighteen nineteen twenty";
+    let said = format!("You said: {words}");
+    // At the end of the answer, where nothing is known of the microphone.
+    let stage = default_stage(&[words]);
+    let mut client = listen(&stage, 0).await;
+    client.response_done().await;
+    tokio::time::sleep(Duration::from_millis(900)).await; // what was sent ahead is heard nearly to its end
+    disturb(&client, 500).await;
+    assert_eq!(joined(&pieces(&mut client).await), said);
+    // In the middle of it, where the microphone is known not to hear answers.
+    let stage = default_stage(&["two three four five"]);
+    let mut client = listen(&stage, 0).await;
+    client.sound(false, 2_000).await;
+    disturb(&client, 500).await;
+    let views = pieces(&mut client).await;
+    assert_eq!(spoken_text(&views[1]), "You said: two three four five");
+}
+
 fn stage_without_guard(text: &str) -> Stage {
     stage(&[text], InterruptionConfig { echo_guard: false, ..InterruptionConfig::default() })
 }

@@ -223,12 +223,17 @@ impl SessionActor {
     fn is_false_interruption(&mut self, text: &str) -> bool {
         let config = &self.config.interruption;
         let Some(parked) = &self.parked else { return false };
+        let more = parked.reply.is_some() || parked.left_ms() >= BACKCHANNEL_EDGE_MS;
+        let may_be_echo = match self.microphone {
+            Microphone::Deaf => false,
+            Microphone::HearsAnswers => true,
+            Microphone::Unknown => more, // people do take up what they were told to its end
+        };
         let known = self.microphone == Microphone::HearsAnswers;
-        if config.echo_guard && echo::repeats(text, &parked.sent.text(), known) {
+        if config.echo_guard && may_be_echo && echo::repeats(text, &parked.sent.text(), known) {
             self.microphone = Microphone::HearsAnswers;
             return true;
         }
-        let more = parked.reply.is_some() || parked.left_ms() >= BACKCHANNEL_EDGE_MS;
         is_nothing(text) || (more && is_backchannel(text, &config.backchannels))
     }
 
