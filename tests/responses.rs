@@ -216,3 +216,15 @@ async fn the_clients_rule_for_long_conversations_reaches_the_engine_and_comes_ba
     client.response_done().await;
     assert_eq!(stage.llm.calls()[0].truncation, rule);
 }
+
+#[tokio::test(start_paused = true)]
+async fn answers_wait_for_a_client_that_reads_late_and_nothing_of_them_is_lost() {
+    let story = "word ".repeat(600);
+    let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::saying(1, story.trim()));
+    let mut client = stage.open_with(|settings| settings.modality = Modality::Text);
+    client.write("Tell me a story").await;
+    client.send(ask(ResponseRequest::default())).await;
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await; // far more is made than waits for the client
+    let view = client.response_done().await;
+    assert_eq!((&view.status, spoken_text(&view)), (&ResponseStatus::Completed, story.trim().to_owned()));
+}

@@ -245,7 +245,9 @@ impl SessionActor {
                 Ok(()) = self.live.changed() => self.follow_settings(),
                 Some(event) = self.components.transcripts.recv() => self.on_transcript(event),
                 Some(event) = self.components.translations.recv() => self.on_translation(event),
-                (id, piece) = self.responses.next(max_ahead) => self.on_piece(&id, piece),
+                (id, piece) = self.responses.next(max_ahead), if unread_since.is_none() => {
+                    self.on_piece(&id, piece);
+                }
                 () = idle::reached(idle_timeout_at) => self.speak_up(),
                 () = sleep_until(idle_at) => return CloseReason::Idle,
                 () = sleep_until(self.expires) => return CloseReason::Expired,

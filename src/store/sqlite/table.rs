@@ -75,15 +75,26 @@ impl Table {
                 break;
             }
             let count = if over > 0 { over } else { EVICT_AT_ONCE.min(sessions.div_ceil(8)) };
-            let sql =
-                "DELETE FROM session WHERE id IN (SELECT id FROM session ORDER BY open, until_ms LIMIT ?1)";
-            self.connection.execute(sql, params![count as u64])?;
-            tracing::warn!(
-                sessions = count,
-                "snapshots were forgotten: store.max_sessions or store.max_bytes is reached"
-            );
+            self.evict(count, true)?;
         }
         self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))
+    }
+
+    /// Forgets some sessions that have ended, if there are any. What they held is used for what is written next.
+    pub(super) fn make_room(&self) -> rusqlite::Result<()> {
+        self.evict(EVICT_AT_ONCE.min(self.sessions()?.div_ceil(8)), false)
+    }
+
+    /// Forgets the sessions that ended first, then, if they may go, those that are open.
+    fn evict(&self, count: usize, open_too: bool) -> rusqlite::Result<()> {
+        let sql = "DELETE FROM session WHERE id IN
+                   (SELECT id FROM session WHERE open <= ?2 ORDER BY open, until_ms LIMIT ?1)";
+        let sessions = self.connection.execute(sql, params![count as u64, open_too])?;
+        if sessions > 0 {
+            let why = "snapshots were forgotten: store.max_sessions or store.max_bytes is reached";
+            tracing::warn!(sessions, "{why}");
+        }
+        Ok(())
     }
 
     pub(super) fn sessions(&self) -> rusqlite::Result<usize> {

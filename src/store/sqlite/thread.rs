@@ -93,8 +93,14 @@ impl Worker {
         metrics::histogram!(names::STORE_WRITE_SECONDS).record(started.elapsed().as_secs_f64());
         let outcome = if written.is_ok() { "written" } else { "failed" };
         metrics::counter!(names::STORE_WRITES_TOTAL, "outcome" => outcome).increment(1);
-        if written.is_err() {
+        if let Err(error) = &written {
             self.shared.pending().put_back(todo);
+            // What waits may be more than there will ever be room for beside what is kept.
+            if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+                && let Err(error) = self.table.make_room()
+            {
+                tracing::warn!(%error, "no snapshots could be forgotten to make room");
+            }
             let wait = self.retry.map_or(RETRY_FIRST, |(_, wait)| (wait * 2).min(RETRY_MOST));
             self.retry = Some((Instant::now() + wait, wait));
         } else {
