@@ -259,11 +259,11 @@ impl SessionRouter {
     pub fn reports(&self, may_see: impl Fn(&Owner) -> bool) -> Vec<SessionReport> {
         let clock = self.requests.clock();
         let open = self.lock();
-        let seen = open.iter().filter(|(_, entry)| may_see(&entry.owner));
-        let mut reports: Vec<_> =
-            seen.map(|(id, entry)| SessionReport::new(id, &entry.owner, &entry.gauge, clock)).collect();
-        reports.sort_by_key(|report| report.opened_at_ms);
-        reports
+        let mut seen: Vec<_> = open.iter().filter(|(_, entry)| may_see(&entry.owner)).collect();
+        seen.sort_by_key(|(_, entry)| entry.holder); // holders are counted up
+        seen.into_iter()
+            .map(|(id, entry)| SessionReport::new(id, &entry.owner, &entry.gauge, clock))
+            .collect()
     }
 
     /// What counts as unhealthy now.

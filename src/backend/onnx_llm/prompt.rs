@@ -45,7 +45,7 @@ pub(super) fn fit<T>(
     // A template that takes no system message alone costs a turn more than must go.
     let instructions = tokens_of(&system.iter().collect::<Vec<_>>()).map_or(0, |tokens| tokens.len());
     let limit = budget.saturating_sub(instructions).min(most.map_or(usize::MAX, |most| most as usize));
-    if whole.len().saturating_sub(instructions) <= limit {
+    if whole.len() <= budget && whole.len().saturating_sub(instructions) <= limit {
         return Ok(whole);
     }
     let turns = turns(talk);

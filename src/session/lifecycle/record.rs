@@ -262,7 +262,9 @@ impl Progress {
             let entry = &mut self.stages[stage as usize];
             let _waited = entry.advance(StageState::Over, at);
         }
-        let at = self.marks.iter().map(|mark| mark.at).max().unwrap_or_default().max(at);
+        // Of later rounds there are no marks.
+        let steps = self.stages.iter().map(|entry| entry.since);
+        let at = self.marks.iter().map(|mark| mark.at).chain(steps).fold(at, Duration::max);
         self.marks.push(Mark { phase: outcome.phase(), stage: None, at });
         true
     }
