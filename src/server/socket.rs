@@ -221,6 +221,8 @@ impl Writer {
         loop {
             let frame = tokio::select! {
                 event = self.events.recv() => match event {
+                    // Its close frame was answered by the reader; a second one would break the protocol.
+                    Some(SessionEvent::Closing(CloseReason::ClientGone)) => return None,
                     Some(SessionEvent::Closing(reason)) => return Some(convert::close_code(reason)),
                     Some(event) => self.transport.frame(event)?,
                     // No closing event: the session's task panicked.
