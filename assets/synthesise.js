@@ -9,7 +9,7 @@ export async function synthesise(input) {
   const response = await fetch("/v1/audio/speech", {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ model: "default", input, voice: VOICE, response_format: "pcm" }),
+    body: JSON.stringify({ input, voice: VOICE, response_format: "pcm" }),
   });
   if (!response.ok) {
     throw new Error(`the server answered ${response.status}`);
