@@ -20,6 +20,7 @@ use super::smart_turn::{SmartTurn, SmartTurnConfig};
 use super::whisper::{WhisperConfig, WhisperEngine};
 use crate::engine::compute::ComputeGate;
 use crate::engine::cost::LoadGrowth;
+use crate::engine::endpoint::Endpoint;
 use crate::engine::llm::LlmEngine;
 use crate::engine::model::ModelInfo;
 use crate::engine::stt::SttEngine;
@@ -143,6 +144,8 @@ pub struct Loaded<E: ?Sized> {
     /// Each call computes on one of this machine's cores from its begin to its end. Others compute elsewhere, or
     /// ask for each of their steps.
     pub computes: bool,
+    /// How an engine behind a URL is called; `None` for one of this machine.
+    pub endpoint: Option<Endpoint>,
     /// What it tells of its model.
     pub model: ModelInfo,
     /// How memory grew while it was loaded.
@@ -215,6 +218,10 @@ trait Entry: Clone + Send + Sync + 'static {
     fn slots(&self) -> usize;
     fn fallback(&self) -> bool;
     fn computes(&self) -> bool;
+    /// How an engine behind a URL is called.
+    fn endpoint(&self) -> Option<Endpoint> {
+        None
+    }
 }
 
 /// `computes` is a pattern of the kinds whose calls take a core from begin to end.
@@ -303,6 +310,7 @@ fn load_one<C: Entry, E: ?Sized + Described + 'static>(
         slots: entry.slots(),
         fallback: entry.fallback(),
         computes: entry.computes(),
+        endpoint: entry.endpoint(),
         measured: LoadGrowth::default(),
         rebuild: Arc::new(move || load(&again, &resources)),
     })

@@ -37,7 +37,17 @@ pub enum EngineError {
         /// What the engine said.
         reason: String,
     },
-    /// The engine is gone: its thread or process ended.
+    /// The engine is there and takes no more calls for now (HTTP 429, or 503 with `Retry-After`).
+    #[error("{engine} takes no more calls for now: {reason}")]
+    RateLimited {
+        /// The engine's name.
+        engine: String,
+        /// What it said.
+        reason: String,
+        /// When it is to be asked again, in milliseconds from now, where it says so.
+        retry_after_ms: Option<u64>,
+    },
+    /// The engine is gone: its thread or process ended, or its address does not answer.
     #[error("{engine} is not running: {reason}")]
     Unavailable {
         /// The engine's name.
@@ -65,6 +75,7 @@ impl EngineError {
             Self::BadRequest { .. } => "bad_request",
             Self::ContextExceeded { .. } => "context_exceeded",
             Self::Failed { .. } => "failed",
+            Self::RateLimited { .. } => "rate_limited",
             Self::Unavailable { .. } => "unavailable",
             Self::TimedOut { .. } => "timed_out",
         }
@@ -72,6 +83,9 @@ impl EngineError {
 
     /// Whether the same call may succeed on another instance.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Failed { .. } | Self::Unavailable { .. } | Self::TimedOut { .. })
+        matches!(
+            self,
+            Self::Failed { .. } | Self::RateLimited { .. } | Self::Unavailable { .. } | Self::TimedOut { .. }
+        )
     }
 }

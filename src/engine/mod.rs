@@ -9,6 +9,7 @@
 pub mod cancel;
 pub mod compute;
 pub mod cost;
+pub mod endpoint;
 pub mod error;
 pub mod llm;
 pub mod model;
