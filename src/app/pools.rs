@@ -34,6 +34,11 @@ fn instance<E: ?Sized + 'static>(loaded: Loaded<E>, scheduler: &Scheduler) -> In
     let rebuild = loaded.rebuild;
     let instance = Instance::new(loaded.name, loaded.engine, loaded.slots)
         .as_fallback(loaded.fallback)
-        .rebuilt_by(Arc::new(move || rebuild().map_err(|error| error.to_string())));
+        .behind(loaded.endpoint);
+    // A new client for an endpoint is no better than the old one: it comes back when a probe succeeds.
+    let instance = match loaded.endpoint {
+        Some(_) => instance,
+        None => instance.rebuilt_by(Arc::new(move || rebuild().map_err(|error| error.to_string()))),
+    };
     if loaded.computes { instance.computing_on(scheduler.cpu(), 1) } else { instance }
 }

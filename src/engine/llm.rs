@@ -6,12 +6,18 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::compute::Urgency;
-use super::{CancelFlag, EngineStream};
+use super::{CancelFlag, EngineFuture, EngineStream};
 
 /// Continues a conversation.
 pub trait LlmEngine: Send + Sync + Debug {
     /// Streams the assistant's next message. The last event is [`LlmEvent::Done`].
     fn generate(&self, request: LlmRequest, cancel: CancelFlag) -> EngineStream<LlmEvent>;
+
+    /// Whether the endpoint that it stands for answers at all, at less than the cost of a call; `None` where it stands
+    /// for none.
+    fn reach(&self, _cancel: CancelFlag) -> Option<EngineFuture<()>> {
+        None
+    }
 }
 
 /// A conversation to continue.

@@ -13,6 +13,12 @@ pub trait SttEngine: Send + Sync + Debug {
     /// Transcribes the whole of `request.audio`.
     fn transcribe(&self, request: SttRequest, cancel: CancelFlag) -> EngineFuture<Transcript>;
 
+    /// Whether the endpoint that it stands for answers at all, at less than the cost of a call; `None` where it stands
+    /// for none.
+    fn reach(&self, _cancel: CancelFlag) -> Option<EngineFuture<()>> {
+        None
+    }
+
     /// ISO 639-1 codes of the languages that it understands; empty where it cannot tell.
     fn languages(&self) -> Vec<String> {
         Vec::new()

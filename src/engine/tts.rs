@@ -4,12 +4,18 @@ use std::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CancelFlag, EngineStream};
+use super::{CancelFlag, EngineFuture, EngineStream};
 
 /// Speaks a clause.
 pub trait TtsEngine: Send + Sync + Debug {
     /// Streams the speech of `request.text`. The last event is [`TtsEvent::Words`].
     fn synthesize(&self, request: TtsRequest, cancel: CancelFlag) -> EngineStream<TtsEvent>;
+
+    /// Whether the endpoint that it stands for answers at all, at less than the cost of a call; `None` where it stands
+    /// for none.
+    fn reach(&self, _cancel: CancelFlag) -> Option<EngineFuture<()>> {
+        None
+    }
 
     /// The voices that [`TtsRequest::voice`] may name; the first is the default.
     fn voices(&self) -> Vec<String>;

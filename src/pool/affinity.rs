@@ -29,6 +29,11 @@ impl Affinity {
         self.last.get(&(pool, holder)).map(|(member, _)| *member)
     }
 
+    /// It will not come again.
+    pub(super) fn forget(&mut self, holder: HolderId) {
+        self.last.retain(|(_, other), _| *other != holder);
+    }
+
     /// It is served there now.
     pub(super) fn note(&mut self, key: (PoolId, HolderId), member: MemberId, now: Instant) {
         self.last.insert(key, (member, now));

@@ -1,5 +1,5 @@
-//! Calls through a pool: lease, deadline for each phase, one retry elsewhere while nothing was output, and the
-//! outcome told to the instance's breaker. What sessions and HTTP requests use.
+//! Calls through a pool: lease, deadline for each phase, retries while nothing was output, and the outcome told to
+//! the instance's breaker. What sessions and HTTP requests use.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use futures::{FutureExt, StreamExt};
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
+use super::attempts::Attempts;
 use super::lease::{Lease, LeaseError, LeaseRequest};
 use super::pool::ResourcePool;
-use super::schedule::MemberId;
-use crate::engine::llm::{LlmEngine, LlmEvent, LlmRequest};
+use crate::engine::llm::{ChatMessage, LlmEngine, LlmEvent, LlmRequest};
 use crate::engine::stt::{SttEngine, SttRequest, Transcript};
 use crate::engine::tts::{TtsEngine, TtsEvent, TtsRequest};
 use crate::engine::{CancelFlag, EngineError, EngineStream};
@@ -57,17 +57,17 @@ impl ResourcePool<dyn SttEngine> {
         request: SttRequest,
         observer: &dyn CallObserver,
     ) -> Result<Served<Transcript>, CallError> {
-        let mut attempts = Attempts::new(self, lease, observer);
+        let mut attempts = Attempts::new(self, lease, 0, observer);
         loop {
             let lease = attempts.lease().await?;
             let call = guarded(&lease.instance, lease.transcribe(request.clone(), lease.cancel_flag()));
-            match within(&lease.instance, "an answer", attempts.first_output, call).await {
+            match within(&lease.instance, "an answer", attempts.first_output(&lease), call).await {
                 Ok(value) => {
                     lease.succeeded();
                     observer.ended();
-                    return Ok(Served { value, queued: attempts.queued, took: attempts.took() });
+                    return Ok(Served { value, queued: attempts.queued(), took: attempts.took() });
                 }
-                Err(error) => attempts.after(&lease, error)?,
+                Err(error) => attempts.after(lease, error)?,
             }
         }
     }
@@ -81,7 +81,9 @@ impl ResourcePool<dyn LlmEngine> {
         request: LlmRequest,
         observer: Box<dyn CallObserver>,
     ) -> Result<LeasedStream<dyn LlmEngine, LlmEvent>, CallError> {
-        stream(self, lease, observer, |engine, cancel| engine.generate(request.clone(), cancel)).await
+        let tokens = tokens_of(&request);
+        stream(self, (lease, tokens), observer, |engine, cancel| engine.generate(request.clone(), cancel))
+            .await
     }
 }
 
@@ -93,7 +95,7 @@ impl ResourcePool<dyn TtsEngine> {
         request: TtsRequest,
         observer: Box<dyn CallObserver>,
     ) -> Result<LeasedStream<dyn TtsEngine, TtsEvent>, CallError> {
-        stream(self, lease, observer, |engine, cancel| engine.synthesize(request.clone(), cancel)).await
+        stream(self, (lease, 0), observer, |engine, cancel| engine.synthesize(request.clone(), cancel)).await
     }
 }
 
@@ -117,12 +119,20 @@ impl<E: ?Sized, T> std::fmt::Debug for LeasedStream<E, T> {
     }
 }
 
-impl<E: ?Sized, T> LeasedStream<E, T> {
+impl<E: ?Sized, T: Metered> LeasedStream<E, T> {
     /// The next event; `None` at the end.
     pub async fn next(&mut self) -> Option<Result<T, EngineError>> {
-        if let Some(first) = self.first.take() {
-            return Some(Ok(first));
+        let event = match self.first.take() {
+            Some(first) => Some(Ok(first)),
+            None => self.advance().await,
+        };
+        if let Some(tokens) = event.as_ref().and_then(|event| event.as_ref().ok()?.tokens()) {
+            self.lease.settle(tokens);
         }
+        event
+    }
+
+    async fn advance(&mut self) -> Option<Result<T, EngineError>> {
         let instance = Arc::clone(&self.lease.instance);
         let next = guarded(&instance, self.stream.next().map(Ok));
         let event = within(&instance, "the rest of its answer", self.stall, next).await;
@@ -144,26 +154,61 @@ impl<E: ?Sized, T> Drop for LeasedStream<E, T> {
     }
 }
 
+/// An event that may tell what a call took.
+pub trait Metered {
+    /// Tokens of the whole call, once they are known.
+    fn tokens(&self) -> Option<u64>;
+}
+
+impl Metered for LlmEvent {
+    fn tokens(&self) -> Option<u64> {
+        let Self::Done { usage, .. } = self else { return None };
+        Some(u64::from(usage.input) + u64::from(usage.output))
+    }
+}
+
+impl Metered for TtsEvent {
+    fn tokens(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Bytes of text for a token: what English has in the vocabularies of Llama and Qwen, about.
+const BYTES_PER_TOKEN: usize = 4;
+/// Tokens of an answer whose length was not limited: a spoken one is seldom longer.
+const ANSWER_TOKENS: u64 = 256;
+
+/// What a call is thought to take of an endpoint's tokens before it is known.
+fn tokens_of(request: &LlmRequest) -> u64 {
+    let calls =
+        |message: &ChatMessage| message.tool_calls.iter().map(|call| call.arguments.len()).sum::<usize>();
+    let messages: usize = request.messages.iter().map(|message| message.content.len() + calls(message)).sum();
+    let tools: usize =
+        request.tools.iter().map(|tool| tool.description.len() + tool.parameters.to_string().len()).sum();
+    let prompt = (messages + tools).div_ceil(BYTES_PER_TOKEN) as u64;
+    prompt + request.max_tokens.map_or(ANSWER_TOKENS, |most| u64::from(most).min(ANSWER_TOKENS))
+}
+
 async fn stream<E: ?Sized, T: Send + 'static>(
     pool: &ResourcePool<E>,
-    request: LeaseRequest,
+    (request, tokens): (LeaseRequest, u64),
     observer: Box<dyn CallObserver>,
     start: impl Fn(&E, CancelFlag) -> EngineStream<T>,
 ) -> Result<LeasedStream<E, T>, CallError> {
-    let mut attempts = Attempts::new(pool, request, &*observer);
+    let mut attempts = Attempts::new(pool, request, tokens, &*observer);
     loop {
         let lease = attempts.lease().await?;
         let mut stream = start(&lease, lease.cancel_flag());
         let next = guarded(&lease.instance, stream.next().map(Ok));
-        let first = within(&lease.instance, "its first output", attempts.first_output, next).await;
+        let first = within(&lease.instance, "its first output", attempts.first_output(&lease), next).await;
         let ended = || EngineError::Failed {
             engine: lease.instance.to_string(),
             reason: "it ended without an answer".to_owned(),
         };
         match first.and_then(|event| event.unwrap_or_else(|| Err(ended()))) {
             Ok(event) => {
-                let (queued, called) = (attempts.queued, attempts.called.unwrap_or_else(Instant::now));
-                let (first, stall) = (Some(event), attempts.stall);
+                let (queued, called) = (attempts.queued(), attempts.called());
+                let (first, stall) = (Some(event), attempts.stall(&lease));
                 let has_failed = false;
                 return Ok(LeasedStream {
                     first,
@@ -178,66 +223,9 @@ async fn stream<E: ?Sized, T: Send + 'static>(
             }
             Err(error) => {
                 drop(stream);
-                attempts.after(&lease, error)?;
+                attempts.after(lease, error)?;
             }
         }
-    }
-}
-
-/// At most two tries of one call.
-struct Attempts<'a, E: ?Sized> {
-    pool: &'a ResourcePool<E>,
-    request: LeaseRequest,
-    observer: &'a dyn CallObserver,
-    /// How long each try may wait for its slot.
-    patience: Duration,
-    failed: Option<MemberId>,
-    first_output: Duration,
-    stall: Duration,
-    queued: Duration,
-    called: Option<Instant>,
-}
-
-impl<'a, E: ?Sized> Attempts<'a, E> {
-    fn new(pool: &'a ResourcePool<E>, request: LeaseRequest, observer: &'a dyn CallObserver) -> Self {
-        let config = pool.config();
-        Self {
-            pool,
-            request,
-            observer,
-            patience: request.deadline.saturating_duration_since(Instant::now()),
-            failed: None,
-            first_output: Duration::from_millis(config.first_output_ms),
-            stall: Duration::from_millis(config.stall_ms),
-            queued: Duration::ZERO,
-            called: None,
-        }
-    }
-
-    async fn lease(&mut self) -> Result<Lease<E>, LeaseError> {
-        let request = LeaseRequest { deadline: Instant::now() + self.patience, ..self.request };
-        self.observer.queued();
-        let lease = self.pool.lease_avoiding(request, self.failed).await?;
-        self.observer.called(&lease.instance);
-        self.queued += lease.queued;
-        self.called.get_or_insert_with(Instant::now);
-        Ok(lease)
-    }
-
-    /// Notes a failure; an error where there is no second try.
-    fn after(&mut self, lease: &Lease<E>, error: EngineError) -> Result<(), CallError> {
-        lease.failed(&error);
-        self.observer.ended();
-        let is_last = self.failed.replace(lease.member).is_some();
-        if is_last || !error.is_retryable() {
-            return Err(error.into());
-        }
-        tracing::warn!(instance = %lease.instance, %error, "an engine call failed before it said anything; trying once more");
-        Ok(())
-    }
-
-    fn took(&self) -> Duration {
-        self.called.map(|called| called.elapsed()).unwrap_or_default()
     }
 }
 

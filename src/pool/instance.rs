@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::schedule::{Compute, DeviceId};
+use crate::engine::endpoint::Endpoint;
 
 /// Builds an engine anew. It may block: it runs on a thread of its own.
 pub type Rebuild<E> = Arc<dyn Fn() -> Result<Arc<E>, String> + Send + Sync>;
@@ -20,6 +21,8 @@ pub struct Instance<E: ?Sized> {
     pub fallback: bool,
     /// What a call takes of a device.
     pub compute: Compute,
+    /// How it is called, where it stands for a URL.
+    pub endpoint: Option<Endpoint>,
     /// How it is built anew after it failed; without it, it is only probed.
     pub rebuild: Option<Rebuild<E>>,
     /// How often that was done.
@@ -37,6 +40,7 @@ impl<E: ?Sized> Instance<E> {
             slots,
             fallback: false,
             compute: Compute::None,
+            endpoint: None,
             rebuild: None,
             restarts: 0,
             extra: false,
@@ -54,6 +58,13 @@ impl<E: ?Sized> Instance<E> {
     #[must_use]
     pub fn as_fallback(mut self, fallback: bool) -> Self {
         self.fallback = fallback;
+        self
+    }
+
+    /// It stands for a URL, which is called so.
+    #[must_use]
+    pub fn behind(mut self, endpoint: Option<Endpoint>) -> Self {
+        self.endpoint = endpoint;
         self
     }
 

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::pool::Shared;
 use super::queue::{HolderId, Ticket, WorkClass};
 use super::schedule::MemberId;
+use crate::engine::endpoint::Endpoint;
 use crate::engine::{CancelFlag, EngineError};
 
 /// Who wants a slot, for what, and how long that makes sense.
@@ -58,6 +59,14 @@ pub enum LeaseError {
         /// The pool's name.
         pool: &'static str,
     },
+    /// Every endpoint of the pool has reached a limit of its own, or asked for a pause.
+    #[error("every {pool} endpoint has reached its limit; the next call is possible in {retry_after_ms} ms")]
+    Limited {
+        /// The pool's name.
+        pool: &'static str,
+        /// When to try again.
+        retry_after_ms: u64,
+    },
     /// The pool has no engine at all.
     #[error("no {pool} engine is configured; see [engines.{pool}] in the configuration")]
     NoInstance {
@@ -71,8 +80,11 @@ pub enum LeaseError {
 pub struct Lease<E: ?Sized> {
     pub(super) engine: Arc<E>,
     pub(super) instance: Arc<str>,
+    /// How it is called, where it stands for a URL.
+    pub(super) endpoint: Option<Endpoint>,
     pub(super) member: MemberId,
     pub(super) ticket: Ticket,
+    pub(super) began: Instant,
     /// How long it was waited for.
     pub(super) queued: Duration,
     /// Keeps the slot until the engine has let go, too.
@@ -90,10 +102,17 @@ impl<E: ?Sized> Lease<E> {
         self.pool.on_success(self.member);
     }
 
+    /// What the call took in truth of its endpoint's tokens.
+    pub(super) fn settle(&self, tokens: u64) {
+        if self.endpoint.is_some() {
+            self.pool.scheduler.settle(self.member, self.ticket, tokens);
+        }
+    }
+
     /// Only what the instance is to blame for counts against it.
     pub(super) fn failed(&self, error: &EngineError) {
         if error.is_retryable() {
-            self.pool.on_failure(self.member, error);
+            self.pool.on_failure(self.member, error, self.began);
         }
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::PoolsConfig;
 use super::governor::DegradationSignal;
 use super::pool::{PoolStats, ResourcePool};
+use super::queue::HolderId;
 use super::scheduler::Scheduler;
 use super::supervisor::supervise;
 use crate::engine::llm::LlmEngine;
@@ -50,9 +51,16 @@ impl ResourcePoolManager {
 
     /// Starts the tasks that keep the pools whole; they end at shutdown.
     pub fn supervise(&self, runtime: &Runtime) {
+        let shutdown = runtime.shutdown_token().clone();
+        drop(runtime.spawn("endpoint limits", self.scheduler.clone().keep_time(shutdown)));
         drop(runtime.spawn("stt supervisor", supervise(self.stt.clone(), runtime.clone())));
         drop(runtime.spawn("llm supervisor", supervise(self.llm.clone(), runtime.clone())));
         drop(runtime.spawn("tts supervisor", supervise(self.tts.clone(), runtime.clone())));
+    }
+
+    /// A session has ended: nothing of it is kept.
+    pub fn forget(&self, holder: HolderId) {
+        self.scheduler.forget(holder);
     }
 
     /// How the pools behave from now on; nobody who waits or runs is disturbed.

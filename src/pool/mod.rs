@@ -5,9 +5,11 @@
 //! [`usage`] and [`select`]; [`breaker`]; [`resize`]; [`governor`]. Read [`ResourcePool`] first, then `call`: what sessions use.
 
 mod affinity;
+mod attempts;
 pub mod breaker;
 mod call;
 mod config;
+pub mod endpoint;
 pub mod governor;
 mod instance;
 mod lease;
@@ -24,7 +26,7 @@ pub mod select;
 mod supervisor;
 pub mod usage;
 
-pub use call::{CallError, CallObserver, LeasedStream, Served};
+pub use call::{CallError, CallObserver, LeasedStream, Metered, Served};
 pub use config::{PoolSizes, PoolsConfig};
 pub use governor::{Degradation, DegradationSignal, GovernorConfig};
 pub use instance::{Instance, Rebuild};

@@ -12,13 +12,18 @@ use tokio::time::Instant;
 
 use super::PoolsConfig;
 use super::breaker::{Breaker, BreakerState};
+use super::endpoint::{EndpointStats, Ladder, Mode};
 use super::instance::Instance;
 use super::lease::{Lease, LeaseError, LeaseRequest};
 use super::queue::{Ticket, Waiter};
-use super::schedule::{MemberId, MemberSpec, PoolId, PoolLoad, Standing, Target};
+use super::schedule::{Avoid, MemberId, MemberSpec, PoolId, PoolLoad, Standing, Target};
 use super::scheduler::{Refusal, Scheduler};
+use crate::engine::endpoint::Endpoint;
 use crate::engine::{CancelFlag, EngineError};
 use crate::telemetry::metrics as names;
+
+/// Longer than any interval of probes.
+const LONG_AGO: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// What a pool does now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -58,6 +63,9 @@ pub struct InstanceStats {
     pub restarts: u32,
     /// Calls that succeeded, and calls that failed.
     pub calls: CallCounts,
+    /// How its endpoint is called; absent for an engine of this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<EndpointStats>,
 }
 
 /// Calls of an instance since it was built.
@@ -115,21 +123,22 @@ impl<E: ?Sized> ResourcePool<E> {
     /// A slot of the instance that would be done soonest, at once or when it is this request's turn. Dropping
     /// the future leaves the line; a slot that was granted meanwhile goes to the next.
     pub async fn lease(&self, request: LeaseRequest) -> Result<Lease<E>, LeaseError> {
-        self.lease_avoiding(request, None).await
+        self.lease_for(request, None, 0).await
     }
 
-    /// The same, where possible not of the instance named.
-    pub(super) async fn lease_avoiding(
+    /// The same, where possible not of the instance named, for a call that is thought to take so many tokens.
+    pub(super) async fn lease_for(
         &self,
         request: LeaseRequest,
-        avoid: Option<MemberId>,
+        avoid: Option<Avoid>,
+        tokens: u64,
     ) -> Result<Lease<E>, LeaseError> {
         let (shared, asked) = (&self.shared, Instant::now());
         if !shared.scheduler.has_members(shared.id) {
             return Err(LeaseError::NoInstance { pool: shared.name });
         }
         let LeaseRequest { holder, class, deadline } = request;
-        let waiter = Waiter { target: Target::Pool(shared.id, avoid), holder, class, deadline };
+        let waiter = Waiter { target: Target::Pool(shared.id, avoid), holder, class, deadline, tokens };
         let slot = shared.scheduler.slot(waiter).await;
         let queued = asked.elapsed();
         metrics::histogram!(names::POOL_WAIT_SECONDS, "pool" => shared.name).record(queued.as_secs_f64());
@@ -137,9 +146,10 @@ impl<E: ?Sized> ResourcePool<E> {
         let (member, ticket) = (slot.member(), slot.ticket());
         let found = member.and_then(|member| Some((member, shared.instance(member)?)));
         // Gone between grant and here: as if it had not been granted. The slot goes back by its drop.
-        let (member, (engine, instance)) = found.ok_or(LeaseError::Unhealthy { pool: shared.name })?;
+        let (member, called) = found.ok_or(LeaseError::Unhealthy { pool: shared.name })?;
         let (pool, cancel) = (Arc::clone(shared), CancelFlag::holding(slot));
-        Ok(Lease { engine, instance, member, ticket, queued, cancel, pool })
+        let (engine, instance, endpoint) = called;
+        Ok(Lease { engine, instance, endpoint, member, ticket, began: Instant::now(), queued, cancel, pool })
     }
 
     /// What the pool does now.
@@ -203,20 +213,35 @@ pub(super) struct Member<E: ?Sized> {
     pub(super) proven: Instant,
     /// How its calls ended.
     calls: CallCounts,
+    /// Whether its endpoint gets several calls at once.
+    ladder: Ladder,
 }
 
 impl<E: ?Sized> Member<E> {
     fn new(instance: Instance<E>) -> Self {
-        let (breaker, proven) = (Breaker::default(), Instant::now());
-        let calls = CallCounts::default();
-        Self { instance, breaker, draining: false, quarantined: false, probing: false, proven, calls }
+        let now = Instant::now();
+        // An endpoint is looked at at once: it may be down, and its first caller finds a warm connection.
+        let proven = instance.endpoint.and_then(|_| now.checked_sub(LONG_AGO)).unwrap_or(now);
+        let (breaker, calls, ladder) = (Breaker::default(), CallCounts::default(), Ladder::default());
+        Self { instance, breaker, draining: false, quarantined: false, probing: false, proven, calls, ladder }
+    }
+}
+
+impl<E: ?Sized> Member<E> {
+    /// An endpoint first gets one call at a time; only where that fails too, or where it is not there at all, it gets
+    /// none.
+    fn counts_for_breaker(&self, error: &EngineError, began: Instant) -> bool {
+        let is_endpoint = self.instance.endpoint.is_some() && self.instance.slots > 1;
+        let is_gone = matches!(error, EngineError::Unavailable { .. });
+        !is_endpoint || is_gone || self.ladder.is_last_step(began)
     }
 }
 
 impl<E: ?Sized> Shared<E> {
     pub(super) fn add(&self, instance: Instance<E>) -> MemberId {
-        let Instance { slots, fallback, compute, .. } = instance;
-        let spec = MemberSpec { pool: self.id, slots, fallback, compute };
+        let Instance { slots, fallback, compute, endpoint, .. } = instance;
+        let limits = endpoint.map(|endpoint| endpoint.limits);
+        let spec = MemberSpec { pool: self.id, slots, fallback, compute, limits };
         // The scheduler may grant it at once, so it must be known here by then.
         let mut members = self.lock();
         let id = self.scheduler.add_member(spec);
@@ -237,28 +262,67 @@ impl<E: ?Sized> Shared<E> {
     }
 
     pub(super) fn on_success(&self, id: MemberId) {
-        if let Some(member) = self.lock().get_mut(&id) {
-            member.breaker.on_success();
-            member.proven = Instant::now();
-            member.calls.succeeded += 1;
-        }
+        let mut members = self.lock();
+        let Some(member) = members.get_mut(&id) else { return };
+        let now = Instant::now();
+        member.breaker.on_success();
+        member.proven = now;
+        member.calls.succeeded += 1;
+        let recovered = member.instance.endpoint.and_then(|_| member.ladder.on_success(now));
+        let name = Arc::clone(&member.instance.name);
+        drop(members);
+        self.enter(id, &name, recovered);
     }
 
-    pub(super) fn on_failure(&self, id: MemberId, error: &EngineError) {
-        let config = self.config();
+    /// A call failed that began then.
+    pub(super) fn on_failure(&self, id: MemberId, error: &EngineError, began: Instant) {
+        let (config, now) = (self.config(), Instant::now());
         let (limit, backoff) = (config.breaker_failures, Duration::from_millis(config.breaker_backoff_ms));
         let mut members = self.lock();
         let Some(member) = members.get_mut(&id) else { return };
         let name = Arc::clone(&member.instance.name);
         member.calls.failed += 1;
-        let opened = member.breaker.on_failure(limit, backoff, Instant::now());
+        let counts = member.counts_for_breaker(error, began);
+        let mode = member.instance.endpoint.and_then(|_| member.ladder.on_failure(now));
+        let opened = counts && member.breaker.on_failure(limit, backoff, now);
         drop(members);
         metrics::counter!(names::ENGINE_ERRORS_TOTAL, "engine" => name.to_string(), "kind" => error.kind())
             .increment(1);
+        if let EngineError::RateLimited { retry_after_ms, .. } = error {
+            self.scheduler.hold(id, now + retry_after_ms.map_or(backoff, Duration::from_millis));
+        }
+        self.enter(id, &name, mode);
         if opened {
             tracing::error!(pool = self.name, instance = %name, %error, "an engine failed too often and gets no calls until a probe succeeds");
             self.scheduler.set_standing(id, Standing::Stopped);
             self.troubled.notify_one();
+        }
+    }
+
+    /// Whether a call that failed there and is tried again goes to another instance.
+    pub(super) fn has_other(&self, avoid: Avoid) -> bool {
+        self.lock().iter().any(|(id, member)| {
+            let serves = member.breaker.is_closed() && !member.draining && !member.quarantined;
+            serves && *id != avoid.member && (avoid.for_fallback || !member.instance.fallback)
+        })
+    }
+
+    /// An endpoint is called otherwise from now on.
+    fn enter(&self, id: MemberId, name: &Arc<str>, mode: Option<Mode>) {
+        let Some(mode) = mode else { return };
+        let (at_once, gauge) = match mode {
+            Mode::Concurrent => (usize::MAX, 0.0),
+            Mode::Sequential => (1, 1.0),
+        };
+        self.scheduler.set_at_once(id, at_once);
+        metrics::gauge!(names::ENDPOINT_SEQUENTIAL, "engine" => name.to_string()).set(gauge);
+        match mode {
+            Mode::Concurrent => {
+                tracing::info!(pool = self.name, instance = %name, "an endpoint works again; it gets several calls at once")
+            }
+            Mode::Sequential => {
+                tracing::warn!(pool = self.name, instance = %name, "an endpoint fails; it gets one call at a time")
+            }
         }
     }
 
@@ -271,10 +335,10 @@ impl<E: ?Sized> Shared<E> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn instance(&self, id: MemberId) -> Option<(Arc<E>, Arc<str>)> {
+    fn instance(&self, id: MemberId) -> Option<(Arc<E>, Arc<str>, Option<Endpoint>)> {
         let members = self.lock();
         let instance = &members.get(&id)?.instance;
-        Some((Arc::clone(&instance.engine), Arc::clone(&instance.name)))
+        Some((Arc::clone(&instance.engine), Arc::clone(&instance.name), instance.endpoint))
     }
 
     fn instance_stats(&self, id: MemberId, member: &Member<E>) -> InstanceStats {
@@ -289,6 +353,13 @@ impl<E: ?Sized> Shared<E> {
             draining: member.draining,
             restarts: instance.restarts,
             calls: member.calls,
+            endpoint: self.scheduler.metered(id).map(|metered| EndpointStats {
+                mode: member.ladder.mode(),
+                held_ms: metered.held.map(millis),
+                requests: metered.requests,
+                tokens: metered.tokens,
+                shares: metered.shares,
+            }),
         }
     }
 
@@ -299,6 +370,10 @@ impl<E: ?Sized> Shared<E> {
             Refusal::TimedOut => LeaseError::TimedOut { pool, waited_ms: millis(queued) },
             Refusal::Superseded => LeaseError::Superseded { pool },
             Refusal::Unhealthy => LeaseError::Unhealthy { pool },
+            Refusal::Limited { until } => {
+                let wait = until.saturating_duration_since(Instant::now());
+                LeaseError::Limited { pool, retry_after_ms: millis(wait) }
+            }
         }
     }
 }

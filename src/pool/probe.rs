@@ -1,4 +1,5 @@
-//! Whether an engine works: a real inference, as small as it gets.
+//! Whether an engine works: a real inference, as small as it gets. An endpoint that nobody used for a while is only
+//! asked whether it is there: it may charge for inferences, and this keeps its connection warm.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,18 @@ use crate::engine::{CancelFlag, EngineError};
 pub trait Probed: Send + Sync + 'static {
     /// Makes the smallest real call and reads its whole answer.
     fn probe(self: Arc<Self>, cancel: CancelFlag) -> BoxFuture<'static, Result<(), EngineError>>;
+
+    /// Asks an endpoint whether it is there; the smallest real call where there is no endpoint.
+    fn look(self: Arc<Self>, cancel: CancelFlag) -> BoxFuture<'static, Result<(), EngineError>>;
+}
+
+/// How closely an engine is looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Depth {
+    /// It has not failed.
+    Look,
+    /// It has failed, and is to serve again.
+    Call,
 }
 
 /// Half a second of silence: what the engine hears in it does not matter.
@@ -27,6 +40,10 @@ impl Probed for dyn SttEngine {
         let request = SttRequest { audio: Arc::from(vec![0.0; SILENCE]), language: None, prompt: None };
         let call = self.transcribe(request, cancel);
         Box::pin(async move { call.await.map(|_transcript| ()) })
+    }
+
+    fn look(self: Arc<Self>, cancel: CancelFlag) -> BoxFuture<'static, Result<(), EngineError>> {
+        self.reach(cancel.clone()).unwrap_or_else(|| self.probe(cancel))
     }
 }
 
@@ -48,6 +65,10 @@ impl Probed for dyn LlmEngine {
             Ok(())
         })
     }
+
+    fn look(self: Arc<Self>, cancel: CancelFlag) -> BoxFuture<'static, Result<(), EngineError>> {
+        self.reach(cancel.clone()).unwrap_or_else(|| self.probe(cancel))
+    }
 }
 
 impl Probed for dyn TtsEngine {
@@ -63,18 +84,25 @@ impl Probed for dyn TtsEngine {
             has_audio.then_some(()).ok_or(EngineError::Failed { engine: "tts".to_owned(), reason })
         })
     }
+
+    fn look(self: Arc<Self>, cancel: CancelFlag) -> BoxFuture<'static, Result<(), EngineError>> {
+        self.reach(cancel.clone()).unwrap_or_else(|| self.probe(cancel))
+    }
 }
 
 /// Runs a probe to its end, at most for so long.
 pub(super) async fn run<E: Probed + ?Sized>(
     engine: Arc<E>,
-    instance: &str,
-    limit: Duration,
+    depth: Depth,
+    (instance, limit): (&str, Duration),
 ) -> Result<(), EngineError> {
     let cancel = CancelFlag::new();
     let _stop = cancel.guard();
     let waited_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-    let probe = std::panic::AssertUnwindSafe(engine.probe(cancel));
+    let probe = std::panic::AssertUnwindSafe(match depth {
+        Depth::Look => engine.look(cancel),
+        Depth::Call => engine.probe(cancel),
+    });
     let late = |_| Err(EngineError::TimedOut { engine: instance.to_owned(), phase: "a probe", waited_ms });
     let panicked = || EngineError::Failed { engine: instance.to_owned(), reason: "it panicked".to_owned() };
     let probe = futures::FutureExt::catch_unwind(probe);

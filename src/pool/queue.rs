@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::usage::UsageLedger;
 
 /// Who asks for a slot: one session.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Serialize)]
 pub struct HolderId(pub u64);
 
 /// What a slot is wanted for. Earlier classes are served first: a person waits for them in silence.
@@ -33,6 +33,13 @@ pub enum WorkClass {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Ticket(u64);
 
+#[cfg(test)]
+impl Ticket {
+    pub(super) fn numbered(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// One who waits, for something that a `K` names.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Waiter<K> {
@@ -44,6 +51,8 @@ pub struct Waiter<K> {
     pub class: WorkClass,
     /// When waiting any longer is of no use.
     pub deadline: Instant,
+    /// Tokens that a language model is thought to take for it; 0 for the others.
+    pub tokens: u64,
 }
 
 /// Waiters, taken in order.
@@ -134,7 +143,7 @@ mod tests {
 
     fn waiter(now: Instant, holder: u64, class: WorkClass, deadline_s: u64) -> Waiter<()> {
         let deadline = now + Duration::from_secs(deadline_s);
-        Waiter { target: (), holder: HolderId(holder), class, deadline }
+        Waiter { target: (), holder: HolderId(holder), class, deadline, tokens: 0 }
     }
 
     #[test]

@@ -11,9 +11,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::affinity::Affinity;
+use super::endpoint::{LimitStats, ShareStats};
 use super::queue::{HolderId, Ticket, WaitQueue, Waiter, WorkClass};
-use super::select::{Load, least_loaded};
 use super::usage::UsageLedger;
+use crate::engine::endpoint::EndpointLimits;
+use choice::{Choice, Device, Member, Place};
+
+mod choice;
 
 /// Names a pool.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -30,10 +34,19 @@ pub struct MemberId(pub(super) u64);
 /// What a waiter waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Target {
-    /// A slot of an instance of this pool; where possible not of the instance named, which failed the call.
-    Pool(PoolId, Option<MemberId>),
+    /// A slot of an instance of this pool; where possible not of the instance that failed the call.
+    Pool(PoolId, Option<Avoid>),
     /// One step on this device.
     Device(DeviceId),
+}
+
+/// The instance that failed a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Avoid {
+    /// The instance.
+    pub member: MemberId,
+    /// Whether a fallback is rather to be taken than this one again.
+    pub for_fallback: bool,
 }
 
 /// What a call of an instance takes of a device.
@@ -56,6 +69,8 @@ pub struct MemberSpec {
     pub fallback: bool,
     /// What a call takes of a device.
     pub compute: Compute,
+    /// For an instance behind a URL: how often it may be called.
+    pub limits: Option<EndpointLimits>,
 }
 
 /// Whether an instance is given calls.
@@ -92,11 +107,26 @@ pub enum Decision {
     Expired(Ticket),
     /// Its pool has no healthy instance.
     Unserved(Ticket),
+    /// No instance may be called as long as it makes sense to wait; one may from this time on.
+    Limited(Ticket, Instant),
 }
 
 /// The line of the pool is full.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct QueueFull;
+
+/// An endpoint's limits now.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MeterReading {
+    /// It asked to be left alone for so long.
+    pub held: Option<Duration>,
+    /// Calls of the last minute.
+    pub requests: Option<LimitStats>,
+    /// Tokens of the last minute.
+    pub tokens: Option<LimitStats>,
+    /// By session.
+    pub shares: Vec<ShareStats>,
+}
 
 /// How much one pool does now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -107,20 +137,6 @@ pub struct PoolLoad {
     pub in_use: usize,
     /// Who waits.
     pub waiting: usize,
-}
-
-#[derive(Clone, Debug)]
-struct Member {
-    spec: MemberSpec,
-    standing: Standing,
-    in_use: usize,
-    service_time: Option<Duration>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Device {
-    permits: usize,
-    in_use: usize,
 }
 
 /// Weight of a new service time against the average: about the last ten calls count.
@@ -143,6 +159,8 @@ pub struct Schedule {
     max_waiting: usize,
     /// The part of a pool's slots that one holder may have.
     max_share: f64,
+    /// When an endpoint's limit lets somebody through who waits.
+    wake: Option<Instant>,
 }
 
 impl Schedule {
@@ -179,8 +197,7 @@ impl Schedule {
     pub fn add_member(&mut self, spec: MemberSpec) -> MemberId {
         let id = MemberId(self.next_member);
         self.next_member += 1;
-        let member = Member { spec, standing: Standing::Serving, in_use: 0, service_time: None };
-        self.members.insert(id, member);
+        self.members.insert(id, Member::new(spec));
         id
     }
 
@@ -231,6 +248,11 @@ impl Schedule {
 
     /// The next thing that happens to a waiter, if anything can. Ask until `None`.
     pub fn next(&mut self, now: Instant) -> Option<Decision> {
+        self.wake = None;
+        self.members
+            .values_mut()
+            .filter_map(|member| member.meter.as_mut())
+            .for_each(|meter| meter.prune(now));
         if self.queue.is_empty() {
             return None;
         }
@@ -243,11 +265,66 @@ impl Schedule {
         if let Some((ticket, _)) = self.queue.pop_where(is_unserved) {
             return Some(Decision::Unserved(ticket));
         }
-        let order = self.queue.in_order(&self.usage, now);
-        let (ticket, waiter, choice) =
-            order.into_iter().find_map(|(ticket, waiter)| Some((ticket, waiter, self.choose(&waiter)?)))?;
-        self.queue.remove(ticket);
-        Some(Decision::Granted(self.grant(ticket, waiter.holder, choice, now)))
+        for (ticket, waiter) in self.queue.in_order(&self.usage, now) {
+            match self.choose(&waiter, now) {
+                Choice::Run(place) => {
+                    self.queue.remove(ticket);
+                    return Some(Decision::Granted(self.grant(ticket, &waiter, place, now)));
+                }
+                Choice::Refuse(until) => {
+                    self.queue.remove(ticket);
+                    return Some(Decision::Limited(ticket, until));
+                }
+                Choice::Wait(at) => self.wake = [self.wake, at].into_iter().flatten().min(),
+            }
+        }
+        None
+    }
+
+    /// When to ask again though nothing has happened: an endpoint's limit lets somebody through. As of the last
+    /// time that [`next`](Self::next) had nothing.
+    pub fn wake(&self) -> Option<Instant> {
+        self.wake
+    }
+
+    /// The endpoint asked not to be called before `until`.
+    pub fn hold(&mut self, member: MemberId, until: Instant) {
+        if let Some(meter) = self.members.get_mut(&member).and_then(|member| member.meter.as_mut()) {
+            meter.hold(until);
+        }
+    }
+
+    /// An instance gets at most so many calls at once from now on, however many slots it has.
+    pub fn set_at_once(&mut self, member: MemberId, calls: usize) {
+        if let Some(member) = self.members.get_mut(&member) {
+            member.at_once = calls;
+        }
+    }
+
+    /// What a call took in truth of its endpoint's tokens.
+    pub fn settle(&mut self, member: MemberId, ticket: Ticket, tokens: u64) {
+        if let Some(meter) = self.members.get_mut(&member).and_then(|member| member.meter.as_mut()) {
+            meter.settle(ticket, tokens);
+        }
+    }
+
+    /// A session has ended: nothing of it is kept.
+    pub fn forget(&mut self, holder: HolderId) {
+        self.members
+            .values_mut()
+            .filter_map(|member| member.meter.as_mut())
+            .for_each(|meter| meter.forget(holder));
+        self.usage.forget(holder);
+        self.affinity.forget(holder);
+    }
+
+    /// What is used of an endpoint's limits and by whom, and for how long it asked to be left alone.
+    pub fn metered(&self, id: MemberId, now: Instant) -> Option<MeterReading> {
+        let member = self.members.get(&id)?;
+        let meter = member.meter.as_ref()?;
+        let [requests, tokens] = meter.limits();
+        let shares = meter.shares(self.active(member.spec.pool, meter, None));
+        Some(MeterReading { held: meter.held(now), requests, tokens, shares })
     }
 
     /// Gives back what was granted, after `used`.
@@ -272,7 +349,7 @@ impl Schedule {
         let members = || self.members.values().filter(move |member| member.spec.pool == pool);
         let serving = members().filter(|member| member.standing == Standing::Serving);
         PoolLoad {
-            slots: serving.map(|member| member.spec.slots).sum(),
+            slots: serving.map(Member::slots).sum(),
             in_use: members().map(|member| member.in_use).sum(),
             waiting: self.waiting(pool),
         }
@@ -296,68 +373,8 @@ impl Schedule {
         self.queue.iter().filter(|w| matches!(w.target, Target::Pool(p, _) if p == pool)).count()
     }
 
-    /// Where a waiter could run now.
-    fn choose(&self, waiter: &Waiter<Target>) -> Option<Choice> {
-        match waiter.target {
-            Target::Device(device) => {
-                self.has_permits(device, 1).then_some(Choice { member: None, device: Some((device, 1)) })
-            }
-            Target::Pool(pool, avoid) => {
-                if self.held.get(&(pool, waiter.holder)).copied().unwrap_or(0) >= self.share(pool) {
-                    return None;
-                }
-                let member = self.pick(pool, avoid, waiter.holder)?;
-                let device = match self.members.get(&member)?.spec.compute {
-                    Compute::None => None,
-                    Compute::Call(device, permits) => Some((device, permits)),
-                };
-                Some(Choice { member: Some(member), device })
-            }
-        }
-    }
-
-    fn pick(&self, pool: PoolId, avoid: Option<MemberId>, holder: HolderId) -> Option<MemberId> {
-        let last = self.affinity.of(pool, holder);
-        let serving = |(id, member): (&MemberId, &Member)| {
-            (member.spec.pool == pool && member.standing == Standing::Serving).then_some(*id)
-        };
-        let mut ids: Vec<_> = self.members.iter().filter_map(serving).collect();
-        if ids.iter().any(|id| Some(*id) != avoid) {
-            ids.retain(|id| Some(*id) != avoid);
-        }
-        least_loaded(ids.into_iter().filter_map(|id| {
-            let Member { spec, in_use, service_time, .. } = self.members.get(&id)?;
-            // An instance whose device is taken has no free slot now.
-            let slots = if self.may_compute(spec.compute) { spec.slots } else { *in_use };
-            let (in_use, service_time, fallback) = (*in_use, *service_time, spec.fallback);
-            Some((id, Load { in_use, slots, service_time, fallback, familiar: last == Some(id) }))
-        }))
-    }
-
-    fn may_compute(&self, compute: Compute) -> bool {
-        match compute {
-            Compute::None => true,
-            Compute::Call(device, permits) => self.has_permits(device, permits),
-        }
-    }
-
-    /// A call that needs more permits than there are runs when the device is free.
-    fn has_permits(&self, device: DeviceId, permits: usize) -> bool {
-        self.devices.get(device.0).is_some_and(|d| d.in_use == 0 || d.in_use + permits <= d.permits)
-    }
-
-    /// Slots of a pool that one holder may have. Two at least: a call that was given up ends within 50 ms, and
-    /// the one that takes its place should not wait for that.
-    fn share(&self, pool: PoolId) -> usize {
-        #[expect(clippy::cast_precision_loss, reason = "a handful of slots")]
-        let share = (self.load(pool).slots as f64 * self.max_share).ceil();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
-        let share = share as usize;
-        share.max(2)
-    }
-
-    fn grant(&mut self, ticket: Ticket, holder: HolderId, choice: Choice, now: Instant) -> Grant {
-        let Choice { member, device } = choice;
+    fn grant(&mut self, ticket: Ticket, waiter: &Waiter<Target>, place: Place, now: Instant) -> Grant {
+        let (holder, Place { member, device }) = (waiter.holder, place);
         if let Some((device, permits)) = device
             && let Some(device) = self.devices.get_mut(device.0)
         {
@@ -369,6 +386,9 @@ impl Schedule {
         {
             let pool = member.spec.pool;
             member.in_use += 1;
+            if let Some(meter) = &mut member.meter {
+                meter.start(ticket, holder, waiter.tokens, now);
+            }
             *self.held.entry((pool, holder)).or_default() += 1;
             grant.member = Some((pool, id));
             grant.charged = member.service_time.map_or(FIRST_CHARGE_S, |time| time.as_secs_f64());
@@ -388,11 +408,7 @@ impl Schedule {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Choice {
-    member: Option<MemberId>,
-    device: Option<(DeviceId, usize)>,
-}
-
+#[cfg(test)]
+mod endpoint_tests;
 #[cfg(test)]
 mod tests;

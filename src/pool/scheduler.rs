@@ -5,13 +5,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::PoolsConfig;
 use super::queue::{HolderId, Ticket, Waiter, WorkClass};
 use super::schedule::{
-    Decision, DeviceId, Grant, MemberId, MemberSpec, PoolId, PoolLoad, QueueFull, Schedule, Standing, Target,
+    Decision, DeviceId, Grant, MemberId, MemberSpec, MeterReading, PoolId, PoolLoad, QueueFull, Schedule,
+    Standing, Target,
 };
 use crate::engine::compute::{ComputeGate, ComputePermit};
 
@@ -28,6 +30,8 @@ const NOBODY: HolderId = HolderId(u64::MAX);
 #[derive(Clone)]
 pub struct Scheduler {
     shared: Arc<Mutex<State>>,
+    /// Told when the time to look again has changed.
+    rewound: Arc<Notify>,
     cpu: DeviceId,
 }
 
@@ -76,6 +80,10 @@ pub(super) enum Refusal {
     TimedOut,
     Superseded,
     Unhealthy,
+    /// No endpoint may be called before this time.
+    Limited {
+        until: Instant,
+    },
 }
 
 impl fmt::Debug for Scheduler {
@@ -90,7 +98,7 @@ impl Scheduler {
         let mut schedule = Schedule::new(config.max_waiting, config.max_share);
         let cpu = schedule.add_device(config.permits());
         let state = State { schedule, pending: HashMap::new(), held: BTreeMap::new(), waits: HashMap::new() };
-        Self { shared: Arc::new(Mutex::new(state)), cpu }
+        Self { shared: Arc::new(Mutex::new(state)), rewound: Arc::default(), cpu }
     }
 
     /// The CPU's cores.
@@ -144,6 +152,45 @@ impl Scheduler {
             state.schedule.remove_member(member);
         }
         self.serve();
+    }
+
+    pub(super) fn set_at_once(&self, member: MemberId, calls: usize) {
+        self.change(|schedule| schedule.set_at_once(member, calls));
+    }
+
+    pub(super) fn hold(&self, member: MemberId, until: Instant) {
+        self.change(|schedule| schedule.hold(member, until));
+    }
+
+    pub(super) fn settle(&self, member: MemberId, ticket: Ticket, tokens: u64) {
+        self.change(|schedule| schedule.settle(member, ticket, tokens));
+    }
+
+    pub(super) fn metered(&self, member: MemberId) -> Option<MeterReading> {
+        self.lock().schedule.metered(member, Instant::now())
+    }
+
+    /// A session has ended: nothing of it is kept.
+    pub fn forget(&self, holder: HolderId) {
+        self.change(|schedule| schedule.forget(holder));
+    }
+
+    /// Serves those who wait for an endpoint's limit, when it lets them through. Until shutdown.
+    pub(super) async fn keep_time(self, shutdown: CancellationToken) {
+        loop {
+            let wake = self.lock().schedule.wake();
+            let due = async {
+                match wake {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.rewound.notified() => {}
+                () = due => self.serve(),
+            }
+        }
     }
 
     pub(super) fn in_use(&self, member: MemberId) -> usize {
@@ -202,7 +249,7 @@ impl Scheduler {
     /// Room on a device for work that nobody waits for; `None` if there was none by the deadline.
     pub(super) async fn room(&self, device: DeviceId, deadline: Instant) -> Option<Slot> {
         let (target, class) = (Target::Device(device), WorkClass::Background);
-        self.slot(Waiter { target, holder: NOBODY, class, deadline }).await.ok()
+        self.slot(Waiter { target, holder: NOBODY, class, deadline, tokens: 0 }).await.ok()
     }
 
     fn ask(
@@ -234,8 +281,12 @@ impl Scheduler {
         let mut answers = Vec::new();
         {
             let (mut state, now) = (self.lock(), Instant::now());
+            let before = state.schedule.wake();
             while let Some(decision) = state.schedule.next(now) {
                 answers.push(self.follow(&mut state, decision, now));
+            }
+            if state.schedule.wake() != before {
+                self.rewound.notify_one();
             }
         }
         for (answer, outcome) in answers {
@@ -254,6 +305,7 @@ impl Scheduler {
             }
             Decision::Expired(ticket) => (ticket, Err(Refusal::TimedOut)),
             Decision::Unserved(ticket) => (ticket, Err(Refusal::Unhealthy)),
+            Decision::Limited(ticket, until) => (ticket, Err(Refusal::Limited { until })),
         };
         let pending = state.pending.remove(&ticket);
         if let Some(Pending { target: Target::Pool(pool, _), asked, .. }) = pending {
@@ -323,7 +375,8 @@ impl ComputeGate for Gate {
     fn enter(&self, urgent: bool) -> ComputePermit {
         let class = if urgent { WorkClass::FirstClause } else { WorkClass::Continuation };
         let deadline = Instant::now() + STEP_PATIENCE;
-        let waiter = Waiter { target: Target::Device(self.device), holder: NOBODY, class, deadline };
+        let waiter =
+            Waiter { target: Target::Device(self.device), holder: NOBODY, class, deadline, tokens: 0 };
         let slot = self.scheduler.ask(waiter).ok().and_then(|(_, answer)| answer.blocking_recv().ok()?.ok());
         ComputePermit::holding(slot)
     }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::breaker::Step;
 use super::instance::{Instance, Rebuild};
 use super::pool::{Member, ResourcePool, Shared};
-use super::probe::{self, Probed};
+use super::probe::{self, Depth, Probed};
 use super::resize::{Change, Observation, Resizer};
 use super::schedule::{Compute, MemberId, Standing};
 use crate::runtime::Runtime;
@@ -97,7 +97,7 @@ impl<E: Probed + ?Sized> Supervisor<E> {
     }
 
     async fn probe_failed(&self, id: MemberId) {
-        let succeeded = self.probe(id).await;
+        let succeeded = self.probe(id, Depth::Call).await;
         let mut members = self.pool.lock();
         let Some(member) = members.get_mut(&id) else { return };
         // What is stuck stays out, whatever a probe says: its slots are not free.
@@ -111,7 +111,7 @@ impl<E: Probed + ?Sized> Supervisor<E> {
         }
     }
 
-    async fn probe(&self, id: MemberId) -> bool {
+    async fn probe(&self, id: MemberId, depth: Depth) -> bool {
         let found = self.pool.lock().get(&id).map(|Member { instance, .. }| {
             (Arc::clone(&instance.engine), Arc::clone(&instance.name), instance.compute)
         });
@@ -123,7 +123,7 @@ impl<E: Probed + ?Sized> Supervisor<E> {
             Compute::Call(device, _) => self.pool.scheduler.room(device, Instant::now() + limit).await,
             Compute::None => None,
         };
-        let outcome = probe::run(engine, &name, limit).await;
+        let outcome = probe::run(engine, depth, (&name, limit)).await;
         let label = if outcome.is_ok() { "ok" } else { "failed" };
         metrics::counter!(names::ENGINE_PROBES_TOTAL, "engine" => name.to_string(), "outcome" => label)
             .increment(1);
@@ -156,7 +156,7 @@ impl<E: Probed + ?Sized> Supervisor<E> {
     }
 
     async fn probe_idle(&self, id: MemberId) {
-        let succeeded = self.probe(id).await;
+        let succeeded = self.probe(id, Depth::Look).await;
         let config = self.pool.config();
         let mut members = self.pool.lock();
         let Some(member) = members.get_mut(&id) else { return };

@@ -42,6 +42,11 @@ impl UsageLedger {
         self.entries.get(&holder).map_or(0.0, |entry| entry.faded(now))
     }
 
+    /// It will not come again.
+    pub fn forget(&mut self, holder: HolderId) {
+        self.entries.remove(&holder);
+    }
+
     /// Adds to a holder's use. `seconds` may be negative, to correct what was charged before it was known.
     pub fn charge(&mut self, holder: HolderId, seconds: f64, now: Instant) {
         let total = (self.of(holder, now) + seconds).max(0.0);

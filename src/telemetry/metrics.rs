@@ -63,6 +63,12 @@ pub const ENGINE_PROBES_TOTAL: &str = "antiphon_engine_probes_total";
 pub const ENGINE_QUARANTINES_TOTAL: &str = "antiphon_engine_quarantines_total";
 /// Engines of `pool` that were built anew.
 pub const ENGINE_RESTARTS_TOTAL: &str = "antiphon_engine_restarts_total";
+/// Whether the endpoint behind `engine` gets one call at a time: 1 after it failed under several.
+pub const ENDPOINT_SEQUENTIAL: &str = "antiphon_endpoint_sequential";
+/// Calls of the last minute of the endpoint behind `engine`, where it has a limit.
+pub const ENDPOINT_REQUESTS: &str = "antiphon_endpoint_requests";
+/// Tokens of the last minute of the endpoint behind `engine`, where it has a limit.
+pub const ENDPOINT_TOKENS: &str = "antiphon_endpoint_tokens";
 /// Longest wait for an engine in the last seconds, 1 being `pools.governor.queue_delay_ms`.
 pub const PRESSURE: &str = "antiphon_pressure";
 /// What the server does without: 0 nothing, 1 frequent partials, 2 speech ahead of the turn's end, 3 partials,
@@ -201,6 +207,13 @@ pub const ALL: &[Metric] = &[
     counter(ENGINE_PROBES_TOTAL, "engine, outcome", "Probes of engines"),
     counter(ENGINE_QUARANTINES_TOTAL, "pool", "Engines that did not let go of a cancelled call"),
     counter(ENGINE_RESTARTS_TOTAL, "pool", "Engines that were built anew"),
+    gauge(
+        ENDPOINT_SEQUENTIAL,
+        "engine",
+        "Endpoints that get one call at a time because they failed under several",
+    ),
+    gauge(ENDPOINT_REQUESTS, "engine", "Calls of the last minute of an endpoint with a limit"),
+    gauge(ENDPOINT_TOKENS, "engine", "Tokens of the last minute of an endpoint with a limit"),
     gauge(PRESSURE, "", "Longest wait for an engine lately, as a part of what counts as full pressure"),
     gauge(
         DEGRADATION_STEP,

@@ -21,13 +21,19 @@ fn schedule(slots: &[usize], permits: usize) -> (Schedule, PoolId, DeviceId) {
     let mut schedule = Schedule::new(64, 1.0);
     let (pool, device) = (schedule.add_pool(), schedule.add_device(permits));
     for &slots in slots {
-        schedule.add_member(MemberSpec { pool, slots, fallback: false, compute: Compute::Call(device, 1) });
+        schedule.add_member(MemberSpec {
+            pool,
+            slots,
+            fallback: false,
+            compute: Compute::Call(device, 1),
+            limits: None,
+        });
     }
     (schedule, pool, device)
 }
 
 fn waiter(pool: PoolId, holder: u64, class: WorkClass, deadline: Instant) -> Waiter<Target> {
-    Waiter { target: Target::Pool(pool, None), holder: HolderId(holder), class, deadline }
+    Waiter { target: Target::Pool(pool, None), holder: HolderId(holder), class, deadline, tokens: 0 }
 }
 
 fn drain(schedule: &mut Schedule, now: Instant) -> Vec<Decision> {
@@ -84,6 +90,7 @@ fn the_order_holds_across_pools_and_steps() {
         slots: 4,
         fallback: false,
         compute: Compute::Call(device, 1),
+        limits: None,
     });
     let now = Instant::now();
     let deadline = now + seconds(5);
@@ -94,6 +101,7 @@ fn the_order_holds_across_pools_and_steps() {
         holder: HolderId(9),
         class: WorkClass::FirstClause,
         deadline,
+        tokens: 0,
     };
     let (second, _) = schedule.ask(step).expect("room");
     let (third, _) = schedule.ask(waiter(tts, 2, WorkClass::Continuation, deadline)).expect("room");
@@ -126,7 +134,7 @@ fn without_a_healthy_instance_nobody_waits() {
     schedule.set_standing(member, Standing::Stopped);
     let (ticket, _) = schedule.ask(waiter(pool, 1, WorkClass::FirstClause, now + seconds(1))).expect("room");
     assert_eq!(drain(&mut schedule, now), [Decision::Unserved(ticket)]);
-    let spec = MemberSpec { pool, slots: 1, fallback: true, compute: Compute::None };
+    let spec = MemberSpec { pool, slots: 1, fallback: true, compute: Compute::None, limits: None };
     let fallback = schedule.add_member(spec);
     schedule.ask(waiter(pool, 1, WorkClass::FirstClause, now + seconds(1))).expect("room");
     assert_eq!(grants(&drain(&mut schedule, now))[0].member, Some((pool, fallback)));
@@ -138,7 +146,8 @@ fn a_failed_call_goes_elsewhere_where_there_is_an_elsewhere() {
     let now = Instant::now();
     let [first, second] = [0, 1].map(MemberId);
     let ask = |avoid| Waiter {
-        target: Target::Pool(pool, Some(avoid)),
+        target: Target::Pool(pool, Some(Avoid { member: avoid, for_fallback: true })),
+        tokens: 0,
         ..waiter(pool, 1, WorkClass::FirstClause, now + seconds(1))
     };
     schedule.ask(ask(first)).expect("room");
@@ -252,7 +261,7 @@ impl World {
         let (pools, device) = ([schedule.add_pool(), schedule.add_pool()], schedule.add_device(3));
         for (pool, slots) in [(0, 3), (0, 2), (1, 2), (1, 4)] {
             let (pool, compute) = (pools[pool], Compute::Call(device, 1));
-            schedule.add_member(MemberSpec { pool, slots, fallback: false, compute });
+            schedule.add_member(MemberSpec { pool, slots, fallback: false, compute, limits: None });
         }
         Self {
             schedule,
@@ -313,6 +322,7 @@ impl World {
                     self.answer(ticket)?;
                 }
                 Decision::Unserved(ticket) => self.answer(ticket)?,
+                Decision::Limited(..) => prop_assert!(false, "nobody has a limit here"),
             }
         }
         self.check_limits()
