@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::call::{CallError, CallObserver};
 use super::lease::{Lease, LeaseError, LeaseRequest};
 use super::pool::ResourcePool;
-use super::schedule::Avoid;
+use super::schedule::{Avoid, Rather};
 use crate::engine::EngineError;
 use crate::engine::endpoint::EndpointTimeouts;
 
@@ -76,7 +76,7 @@ impl<'a, E: ?Sized> Attempts<'a, E> {
     }
 
     /// Notes a failure; an error where there is no other try.
-    pub(super) fn after(&mut self, lease: Lease<E>, error: EngineError) -> Result<(), CallError> {
+    pub(super) fn after(&mut self, lease: &Lease<E>, error: EngineError) -> Result<(), CallError> {
         lease.failed(&error);
         self.observer.ended();
         self.failures += 1;
@@ -84,7 +84,12 @@ impl<'a, E: ?Sized> Attempts<'a, E> {
         if self.failures > retries || !error.is_retryable() {
             return Err(error.into());
         }
-        self.avoid = Some(Avoid { member: lease.member, for_fallback: self.failures >= retries });
+        let rather = match (self.failures >= retries, self.failures) {
+            (false, _) => Rather::Again,
+            (true, 1) => Rather::Elsewhere,
+            (true, _) => Rather::Fallback,
+        };
+        self.avoid = Some(Avoid { member: lease.member, rather });
         tracing::warn!(instance = %lease.instance, %error, failures = self.failures, retries, "an engine call failed before it said anything; trying once more");
         Ok(())
     }
@@ -120,3 +125,6 @@ impl<'a, E: ?Sized> Attempts<'a, E> {
         endpoint.unwrap_or(Duration::from_millis(local_ms))
     }
 }
+
+#[cfg(test)]
+mod tests;

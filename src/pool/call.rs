@@ -67,7 +67,7 @@ impl ResourcePool<dyn SttEngine> {
                     observer.ended();
                     return Ok(Served { value, queued: attempts.queued(), took: attempts.took() });
                 }
-                Err(error) => attempts.after(lease, error)?,
+                Err(error) => attempts.after(&lease, error)?,
             }
         }
     }
@@ -223,7 +223,7 @@ async fn stream<E: ?Sized, T: Send + 'static>(
             }
             Err(error) => {
                 drop(stream);
-                attempts.after(lease, error)?;
+                attempts.after(&lease, error)?;
             }
         }
     }

@@ -303,7 +303,7 @@ impl<E: ?Sized> Shared<E> {
     pub(super) fn has_other(&self, avoid: Avoid) -> bool {
         self.lock().iter().any(|(id, member)| {
             let serves = member.breaker.is_closed() && !member.draining && !member.quarantined;
-            serves && *id != avoid.member && (avoid.for_fallback || !member.instance.fallback)
+            serves && avoid.lets(*id, member.instance.fallback)
         })
     }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::usage::UsageLedger;
 
 /// Who asks for a slot: one session.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct HolderId(pub u64);
 
 /// What a slot is wanted for. Earlier classes are served first: a person waits for them in silence.

@@ -45,8 +45,19 @@ pub enum Target {
 pub struct Avoid {
     /// The instance.
     pub member: MemberId,
-    /// Whether a fallback is rather to be taken than this one again.
-    pub for_fallback: bool,
+    /// Where to rather.
+    pub rather: Rather,
+}
+
+/// Where a call that failed is tried again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rather {
+    /// Another instance; where all others are fallbacks, the same.
+    Again,
+    /// Another instance; a fallback where there is no other.
+    Elsewhere,
+    /// A fallback, where there is one: others have failed too.
+    Fallback,
 }
 
 /// What a call of an instance takes of a device.

@@ -227,6 +227,15 @@ impl<E: Probed + ?Sized> Supervisor<E> {
         metrics::gauge!(names::POOL_SLOTS, "pool" => self.pool.name).set(load.slots as f64);
         metrics::gauge!(names::POOL_IN_USE, "pool" => self.pool.name).set(load.in_use as f64);
         metrics::gauge!(names::POOL_WAITING, "pool" => self.pool.name).set(load.waiting as f64);
+        let members = self.pool.lock();
+        for (id, member) in members.iter().filter(|(_, member)| member.instance.endpoint.is_some()) {
+            let Some(reading) = self.pool.scheduler.metered(*id) else { continue };
+            let used =
+                [(names::ENDPOINT_REQUESTS, reading.requests), (names::ENDPOINT_TOKENS, reading.tokens)];
+            for (gauge, stats) in used.into_iter().filter_map(|(gauge, stats)| Some((gauge, stats?))) {
+                metrics::gauge!(gauge, "engine" => member.instance.name.to_string()).set(stats.used as f64);
+            }
+        }
     }
 
     fn resize(&self, resizer: &mut Resizer, now: Instant) {

@@ -8,7 +8,7 @@ pub use attach::AttachError;
 pub use resume::Resumable;
 use resume::{EntryKeeps, Start};
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -309,6 +309,13 @@ impl SessionRouter {
         }
     }
 
+    /// The open sessions of owners that `may_see`, by what they are called towards the pools.
+    pub fn holders(&self, may_see: impl Fn(&Owner) -> bool) -> BTreeMap<HolderId, SessionId> {
+        let open = self.lock();
+        let seen = open.iter().filter(|(_, entry)| may_see(&entry.owner));
+        seen.map(|(id, entry)| (entry.holder, id.clone())).collect()
+    }
+
     /// Who asks without a session, towards the pools: a user is one, however many requests it makes; who has no
     /// name is another each time.
     pub fn outside_holder(&self, owner: &Owner) -> HolderId {
@@ -376,6 +383,7 @@ impl Drop for Place {
             report(open.len());
             entry
         };
+        self.router.factory.pools.forget(self.holder);
         // Given back after the entry is gone, so that there are never more entries than permits.
         drop(self.permit.take());
         if let Some(entry) = entry {

@@ -54,6 +54,7 @@ pub struct LimitStats {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct ShareStats {
     /// The session as the pools name it.
+    #[serde(skip)]
     pub holder: HolderId,
     /// Calls a minute that are its share; absent without a limit.
     pub requests_share: Option<u64>,

@@ -26,6 +26,7 @@ pub struct EndpointStats {
     pub requests: Option<LimitStats>,
     /// Tokens of the last minute and what the endpoint allows; absent without a limit.
     pub tokens: Option<LimitStats>,
-    /// What each session may have of these, and has used in the last minute.
+    /// What each session may have of these, and has used in the last minute. Who shows it knows whose session it is.
+    #[serde(skip)]
     pub shares: Vec<ShareStats>,
 }

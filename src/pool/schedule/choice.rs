@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Avoid, Compute, DeviceId, MemberId, MemberSpec, PoolId, Schedule, Standing, Target};
+use super::{Avoid, Compute, DeviceId, MemberId, MemberSpec, PoolId, Rather, Schedule, Standing, Target};
 use crate::pool::endpoint::{Ask, Meter, Verdict};
 use crate::pool::queue::{HolderId, Waiter, WorkClass};
 use crate::pool::select::{Load, least_loaded};
@@ -62,6 +62,13 @@ pub(super) struct Place {
     pub(super) device: Option<(DeviceId, usize)>,
 }
 
+impl Avoid {
+    /// Whether this instance may take the place of the one to avoid.
+    pub(in crate::pool) fn lets(self, member: MemberId, is_fallback: bool) -> bool {
+        member != self.member && (self.rather != Rather::Again || !is_fallback)
+    }
+}
+
 impl Schedule {
     /// Where a waiter could run now.
     pub(super) fn choose(&self, waiter: &Waiter<Target>, now: Instant) -> Choice {
@@ -114,10 +121,12 @@ impl Schedule {
             member.spec.pool == pool && member.standing == Standing::Serving
         };
         let mut ids: Vec<_> = self.members.iter().filter(serving).map(|(id, member)| (*id, member)).collect();
-        if let Some(Avoid { member: avoided, for_fallback }) = avoid
-            && ids.iter().any(|(id, member)| *id != avoided && (for_fallback || !member.spec.fallback))
-        {
-            ids.retain(|(id, _)| *id != avoided);
+        let Some(avoid) = avoid else { return ids };
+        if ids.iter().any(|(id, member)| avoid.lets(*id, member.spec.fallback)) {
+            ids.retain(|(id, _)| *id != avoid.member);
+        }
+        if avoid.rather == Rather::Fallback && ids.iter().any(|(_, member)| member.spec.fallback) {
+            ids.retain(|(_, member)| member.spec.fallback);
         }
         ids
     }

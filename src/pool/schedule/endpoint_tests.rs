@@ -91,8 +91,8 @@ fn a_failed_call_goes_to_the_same_endpoint_before_it_goes_to_the_fallback() {
     let member = schedule.add_member(endpoint(pool, limits(0)));
     let local = MemberSpec { pool, slots: 1, fallback: true, compute: Compute::None, limits: None };
     let fallback = schedule.add_member(local);
-    for (for_fallback, expected) in [(false, member), (true, fallback)] {
-        let target = Target::Pool(pool, Some(Avoid { member, for_fallback }));
+    for (rather, expected) in [(Rather::Again, member), (Rather::Elsewhere, fallback)] {
+        let target = Target::Pool(pool, Some(Avoid { member, rather }));
         let again = Waiter { target, ..waiter(pool, 1, now + seconds(5)) };
         assert_eq!(call(&mut schedule, again, now), Some(expected));
     }

@@ -146,7 +146,7 @@ fn a_failed_call_goes_elsewhere_where_there_is_an_elsewhere() {
     let now = Instant::now();
     let [first, second] = [0, 1].map(MemberId);
     let ask = |avoid| Waiter {
-        target: Target::Pool(pool, Some(Avoid { member: avoid, for_fallback: true })),
+        target: Target::Pool(pool, Some(Avoid { member: avoid, rather: Rather::Elsewhere })),
         tokens: 0,
         ..waiter(pool, 1, WorkClass::FirstClause, now + seconds(1))
     };

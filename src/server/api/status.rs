@@ -1,13 +1,18 @@
 //! `GET /api/status`: the server as a whole.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
-use crate::pool::{Degradation, PoolStats};
+use crate::pool::endpoint::ShareStats;
+use crate::pool::{Degradation, HolderId, PoolStats};
 use crate::server::access::Viewer;
 use crate::server::router::ServerState;
 use crate::session::admission::AdmissionStats;
+use crate::session::id::SessionId;
 use crate::session::lifecycle::RequestTotals;
 use crate::store::StoreStatus;
 use crate::telemetry::process::Usage;
@@ -26,10 +31,44 @@ pub(super) struct StatusView {
     /// What is done without at the moment.
     degradation: Degradation,
     compute: ComputeView,
-    pools: [PoolStats; 3],
+    pools: Vec<PoolView>,
     /// What keeps sessions to be resumed; null where nothing does.
     store: Option<StoreStatus>,
     process: Usage,
+}
+
+#[derive(Debug, Serialize)]
+struct PoolView {
+    #[serde(flatten)]
+    stats: PoolStats,
+    /// Who shares the limits of its endpoints; absent where none has any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shares: Vec<ShareView>,
+}
+
+/// What one session may have of an endpoint's limits, and has used in the last minute.
+#[derive(Debug, Serialize)]
+struct ShareView {
+    endpoint: Arc<str>,
+    /// Null for one that this viewer may not see, and for requests without a session.
+    session: Option<String>,
+    #[serde(flatten)]
+    share: ShareStats,
+}
+
+impl PoolView {
+    fn new(stats: PoolStats, sessions: &BTreeMap<HolderId, SessionId>) -> Self {
+        let endpoints = stats.instances.iter().filter_map(|i| Some((&i.name, i.endpoint.as_ref()?)));
+        let shares = endpoints.flat_map(|(name, endpoint)| {
+            endpoint.shares.iter().map(|share| ShareView {
+                endpoint: Arc::clone(name),
+                session: sessions.get(&share.holder).map(ToString::to_string),
+                share: *share,
+            })
+        });
+        let shares = shares.collect();
+        Self { stats, shares }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -49,9 +88,10 @@ struct ComputeView {
 }
 
 /// What the server does now, and did since its start.
-pub(super) async fn status(State(state): State<ServerState>, _viewer: Viewer) -> Json<StatusView> {
+pub(super) async fn status(State(state): State<ServerState>, viewer: Viewer) -> Json<StatusView> {
     let clock = state.sessions.requests().clock();
     let (in_use, permits) = state.pools.scheduler.device_load();
+    let sessions = state.sessions.holders(|owner| viewer.may_see(owner));
     let bytes = state.sessions.reports(|_| true).iter().map(|report| report.bytes).sum();
     Json(StatusView {
         version: env!("CARGO_PKG_VERSION"),
@@ -63,7 +103,7 @@ pub(super) async fn status(State(state): State<ServerState>, _viewer: Viewer) ->
         requests: state.sessions.requests().totals(),
         degradation: state.pools.degradation.get(),
         compute: ComputeView { in_use, permits },
-        pools: state.pools.stats(),
+        pools: state.pools.stats().map(|stats| PoolView::new(stats, &sessions)).into(),
         store: state.sessions.store_status(),
         process: Usage::read(),
     })
