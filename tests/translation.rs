@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon::backend::scripted::{Hang, ScriptedLlm, ScriptedStt, Step};
-use antiphon::pool::{CallObserver, HolderId, WorkClass};
+use antiphon::engine::llm::LlmEngine;
+use antiphon::pool::{
+    CallObserver, HolderId, Instance, PoolsConfig, ResourcePool, ResourcePoolManager, WorkClass,
+};
 use antiphon::session::lifecycle::RequestKind;
 use antiphon::session::settings::{SessionSettings, SettingsPatch};
 use antiphon::session::translation::{
@@ -223,6 +226,24 @@ async fn a_translation_that_nobody_waits_for_stops_and_failures_are_not_remember
     assert_eq!(desk.translate(source("a"), terms()).await.as_deref(), Ok("fine"));
     assert!(desk.cached_bytes() > 0);
     assert_eq!(stage.llm.stats().started, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_fallback_made_is_not_remembered() {
+    let stage = stage(0, config(|_| {}));
+    let fallback: Arc<dyn LlmEngine> = Arc::new(ScriptedLlm::saying(1, "by the fallback"));
+    stage.llm.set_calls(vec![vec![Step::error(1, "broken")], vec![Step::text(1, "by the model")]]);
+    let instances = vec![
+        Instance::new("model", Arc::clone(&stage.llm) as Arc<dyn LlmEngine>, 2),
+        Instance::new("fallback", fallback, 2).as_fallback(true),
+    ];
+    let llm = ResourcePool::new("llm", instances, &stage.pools.scheduler, &PoolsConfig::default());
+    let pools = ResourcePoolManager { llm, ..stage.pools.clone() };
+    let desk = TranslationDesk::new(pools, stage.runtime.clone());
+    assert_eq!(desk.translate(source("a"), terms()).await.as_deref(), Ok("by the fallback"));
+    assert_eq!(desk.cached_bytes(), 0);
+    assert_eq!(desk.translate(source("a"), terms()).await.as_deref(), Ok("by the model"));
+    assert!(desk.cached_bytes() > 0);
 }
 
 #[tokio::test(start_paused = true)]

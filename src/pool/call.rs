@@ -119,6 +119,13 @@ impl<E: ?Sized, T> std::fmt::Debug for LeasedStream<E, T> {
     }
 }
 
+impl<E: ?Sized, T> LeasedStream<E, T> {
+    /// Whether an engine answers that serves only while no other is healthy.
+    pub fn is_by_fallback(&self) -> bool {
+        self.lease.is_fallback
+    }
+}
+
 impl<E: ?Sized, T: Metered> LeasedStream<E, T> {
     /// The next event; `None` at the end.
     pub async fn next(&mut self) -> Option<Result<T, EngineError>> {

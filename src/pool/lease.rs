@@ -82,6 +82,8 @@ pub struct Lease<E: ?Sized> {
     pub(super) instance: Arc<str>,
     /// How it is called, where it stands for a URL.
     pub(super) endpoint: Option<Endpoint>,
+    /// It serves because no other is healthy.
+    pub(super) is_fallback: bool,
     pub(super) member: MemberId,
     pub(super) ticket: Ticket,
     pub(super) began: Instant,

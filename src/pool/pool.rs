@@ -148,8 +148,19 @@ impl<E: ?Sized> ResourcePool<E> {
         // Gone between grant and here: as if it had not been granted. The slot goes back by its drop.
         let (member, called) = found.ok_or(LeaseError::Unhealthy { pool: shared.name })?;
         let (pool, cancel) = (Arc::clone(shared), CancelFlag::holding(slot));
-        let (engine, instance, endpoint) = called;
-        Ok(Lease { engine, instance, endpoint, member, ticket, began: Instant::now(), queued, cancel, pool })
+        let Called { engine, instance, endpoint, is_fallback } = called;
+        Ok(Lease {
+            engine,
+            instance,
+            endpoint,
+            is_fallback,
+            member,
+            ticket,
+            began: Instant::now(),
+            queued,
+            cancel,
+            pool,
+        })
     }
 
     /// What the pool does now.
@@ -215,6 +226,14 @@ pub(super) struct Member<E: ?Sized> {
     calls: CallCounts,
     /// Whether its endpoint gets several calls at once.
     ladder: Ladder,
+}
+
+/// What a lease takes of its instance.
+struct Called<E: ?Sized> {
+    engine: Arc<E>,
+    instance: Arc<str>,
+    endpoint: Option<Endpoint>,
+    is_fallback: bool,
 }
 
 impl<E: ?Sized> Member<E> {
@@ -335,10 +354,15 @@ impl<E: ?Sized> Shared<E> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn instance(&self, id: MemberId) -> Option<(Arc<E>, Arc<str>, Option<Endpoint>)> {
+    fn instance(&self, id: MemberId) -> Option<Called<E>> {
         let members = self.lock();
         let instance = &members.get(&id)?.instance;
-        Some((Arc::clone(&instance.engine), Arc::clone(&instance.name), instance.endpoint))
+        Some(Called {
+            engine: Arc::clone(&instance.engine),
+            instance: Arc::clone(&instance.name),
+            endpoint: instance.endpoint,
+            is_fallback: instance.fallback,
+        })
     }
 
     fn instance_stats(&self, id: MemberId, member: &Member<E>) -> InstanceStats {

@@ -25,7 +25,7 @@ use crate::telemetry::metrics as names;
 const SPARE_TOKENS: u32 = 64;
 
 /// All that a translation depends on: what the model is told to do, language included, and with which text. The
-/// models themselves stay the same while the server runs.
+/// models themselves stay the same while the server runs; what a fallback made is not remembered.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Source {
     /// The system message.
@@ -87,6 +87,12 @@ struct Landing {
     number: u64,
     outcome: watch::Sender<Option<Outcome>>,
     cache_bytes: usize,
+}
+
+/// A translation, and whether it is what the same text would be translated to again.
+struct Made {
+    text: Arc<str>,
+    is_lasting: bool,
 }
 
 enum Answer {
@@ -154,23 +160,24 @@ impl TranslationDesk {
     }
 
     /// A flight is over; `None`: nobody waits for it any more.
-    fn land(&self, landing: Landing, outcome: Option<Outcome>) {
+    fn land(&self, landing: Landing, outcome: Option<Result<Made, SessionError>>) {
         let Landing { source, number, outcome: told, cache_bytes } = landing;
         {
             let mut state = self.lock();
             if state.flights.get(&source).is_some_and(|flight| flight.number == number) {
                 state.flights.remove(&source);
             }
-            if let Some(Ok(text)) = &outcome {
+            // What a fallback made is for those who wait; the engine that is configured would make another.
+            if let Some(Ok(Made { text, is_lasting: true })) = &outcome {
                 state.cache.insert(source, Arc::clone(text), cache_bytes);
                 #[expect(clippy::cast_precision_loss, reason = "far fewer bytes than 2^52")]
                 metrics::gauge!(names::TRANSLATION_CACHE_BYTES).set(state.cache.bytes() as f64);
             }
         }
-        told.send_replace(outcome);
+        told.send_replace(outcome.map(|outcome| outcome.map(|made| made.text)));
     }
 
-    async fn call(&self, source: &Source, terms: Terms) -> Outcome {
+    async fn call(&self, source: &Source, terms: Terms) -> Result<Made, SessionError> {
         let lease = LeaseRequest {
             holder: terms.holder,
             class: terms.class,
@@ -191,8 +198,12 @@ impl TranslationDesk {
                 LlmEvent::ToolCallStart { .. } | LlmEvent::ToolCallArguments { .. } => {}
             }
         }
-        let text = text.trim();
-        if text.is_empty() { Err(failed("it gave no translation")) } else { Ok(text.into()) }
+        let (text, is_lasting) = (text.trim(), !stream.is_by_fallback());
+        if text.is_empty() {
+            Err(failed("it gave no translation"))
+        } else {
+            Ok(Made { text: text.into(), is_lasting })
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
