@@ -7,11 +7,10 @@
 //! not offer: computed from the same messages.
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
+#[path = "../tests/socket/counted.rs"]
+mod counted;
+
 use std::fmt::Write as _;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use antiphon::app::Server;
@@ -24,10 +23,10 @@ use antiphon::config::Config;
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use counted::{Count, Counted};
 use flate2::{Compress, Compression, FlushCompress};
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use yawc::{CompressionLevel, Frame, OpCode, Options, WebSocket};
 
@@ -133,7 +132,7 @@ impl Way {
         let rate = self.format.sample_rate();
         let samples = resample(speech, 24_000, rate)?;
         let mut encoder = Encoder::new(self.format);
-        let (before, mut kept) = (client.written(), Kept::new());
+        let (before, mut kept) = (client.count.written(), Kept::new());
         for samples in samples.chunks(rate as usize / 50) {
             for audio in encoder.encode(samples) {
                 let frame = match self.transport {
@@ -147,7 +146,7 @@ impl Way {
                 client.socket.send(frame).await?;
             }
         }
-        let written = client.written() - before;
+        let written = client.count.written() - before;
         client.send(json!({"type": "input_audio_buffer.clear"})).await?;
         client.until("input_audio_buffer.cleared").await?;
         let minutes = samples.len() as f64 / f64::from(rate) / 60.0;
@@ -155,7 +154,7 @@ impl Way {
     }
 
     async fn listen(&self, client: &mut Client) -> Result<(f64, f64)> {
-        let (before, mut kept) = (client.read(), Kept::new());
+        let (before, mut kept) = (client.count.read(), Kept::new());
         client.send(json!({"type": "response.create"})).await?;
         let mut heard = Duration::ZERO;
         loop {
@@ -177,7 +176,7 @@ impl Way {
             }
         }
         let minutes = heard.as_secs_f64() / 60.0;
-        Ok(((client.read() - before) as f64 / minutes, kept.bytes as f64 / minutes))
+        Ok(((client.count.read() - before) as f64 / minutes, kept.bytes as f64 / minutes))
     }
 }
 
@@ -205,15 +204,15 @@ impl Kept {
 
 struct Client {
     socket: WebSocket<Counted>,
-    count: Arc<Count>,
+    count: Count,
 }
 
 impl Client {
     async fn connect(server: &Server, transport: &str, compress: bool) -> Result<Self> {
         let address = server.address();
         let url = format!("ws://{address}/v1/realtime?model=measured&audio={transport}").parse()?;
-        let count = Arc::new(Count::default());
-        let io = Counted(TcpStream::connect(address).await?, Arc::clone(&count));
+        let count = Count::default();
+        let io = Counted::new(TcpStream::connect(address).await?, &count);
         let options = Options::default();
         let options =
             if compress { options.with_compression_level(CompressionLevel::fast()) } else { options };
@@ -234,58 +233,5 @@ impl Client {
                 }
             }
         }
-    }
-
-    fn read(&self) -> usize {
-        self.count.read.load(Ordering::Relaxed)
-    }
-
-    fn written(&self) -> usize {
-        self.count.written.load(Ordering::Relaxed)
-    }
-}
-
-/// What crossed a socket, in bytes.
-#[derive(Debug, Default)]
-struct Count {
-    read: AtomicUsize,
-    written: AtomicUsize,
-}
-
-/// A socket that counts.
-struct Counted(TcpStream, Arc<Count>);
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.0).poll_read(cx, buffer);
-        self.1.read.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
-        polled
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        let polled = Pin::new(&mut self.0).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(count)) = &polled {
-            self.1.written.fetch_add(*count, Ordering::Relaxed);
-        }
-        polled
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

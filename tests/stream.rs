@@ -232,7 +232,7 @@ fn whatever_a_client_sends_its_events_make_sense() {
     config.engines.llm = vec![LlmConfig::Scripted(llm)];
     let server = runtime.block_on(start(config));
     let steps = proptest::collection::vec(step(), 1..40);
-    let mut runner = TestRunner::new(Cases { cases: 32, max_shrink_iters: 50, ..Cases::default() });
+    let mut runner = TestRunner::new(Cases { cases: 64, max_shrink_iters: 200, ..Cases::default() });
     let result = runner.run(&steps, |steps| {
         runtime.block_on(talk(&server, &steps));
         Ok::<(), TestCaseError>(())

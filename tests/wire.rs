@@ -1,22 +1,18 @@
-//! How bytes travel, over real sockets: binary audio, Opus, compression, frames that are too large, close
-//! handshakes.
+//! How bytes travel, over real sockets: binary audio, Opus, compression, frames that are too large.
 
+#[path = "socket/counted.rs"]
+mod counted;
 mod socket;
-
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 
 use antiphon::app::Server;
 use antiphon::audio::{AudioFormat, Decoder, Encoder, pcm};
 use antiphon::config::Config;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use counted::{Count, Counted};
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use socket::{Client, DEADLINE, config, start};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -235,51 +231,6 @@ async fn bad_packets_are_told_and_the_stream_goes_on() {
     server.stop().await.expect("everything ends");
 }
 
-/// What crosses the socket, in bytes.
-#[derive(Clone, Debug, Default)]
-struct Count {
-    read: Arc<AtomicUsize>,
-    written: Arc<AtomicUsize>,
-}
-
-/// A socket that counts.
-struct Counted(TcpStream, Count);
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.0).poll_read(cx, buffer);
-        self.1.read.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
-        polled
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        let polled = Pin::new(&mut self.0).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(count)) = &polled {
-            self.1.written.fetch_add(*count, Ordering::Relaxed);
-        }
-        polled
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
 type Compressing = WebSocket<Counted>;
 
 /// A client that offers permessage-deflate, or not.
@@ -289,7 +240,7 @@ async fn compressing(server: &Server, offers: bool) -> (Compressing, Count) {
     let url = format!("ws://{}/v1/realtime?model=test", server.address()).parse().expect("a URL");
     let options = if offers { Options::default().with_balanced_compression() } else { Options::default() };
     let request = HttpRequest::builder().header("sec-websocket-protocol", "realtime");
-    let io = Counted(stream, count.clone());
+    let io = Counted::new(stream, &count);
     let shaken = WebSocket::handshake_with_request(url, io, options, request);
     (timeout(DEADLINE, shaken).await.expect("in time").expect("the upgrade"), count)
 }
@@ -307,13 +258,13 @@ async fn next_event(socket: &mut Compressing) -> Value {
 async fn cost_of_an_update(server: &Server, offers: bool) -> (usize, usize) {
     let (mut socket, count) = compressing(server, offers).await;
     assert_eq!(next_event(&mut socket).await["type"], "session.created");
-    let before = (count.written.load(Ordering::Relaxed), count.read.load(Ordering::Relaxed));
+    let before = (count.written(), count.read());
     let session = json!({"type": "realtime", "instructions": "Say little. ".repeat(1_700)});
     let update = json!({"type": "session.update", "session": session}).to_string();
     socket.send(Frame::text(update)).await.expect("the socket is open");
     let updated = next_event(&mut socket).await;
     assert_eq!(updated["session"]["instructions"], session["instructions"], "nothing is lost");
-    let after = (count.written.load(Ordering::Relaxed), count.read.load(Ordering::Relaxed));
+    let after = (count.written(), count.read());
     (after.0 - before.0, after.1 - before.1)
 }
 
@@ -347,7 +298,7 @@ async fn a_message_that_inflates_beyond_the_limit_closes_with_1009() {
     let (mut socket, count) = compressing(&server, true).await;
     next_event(&mut socket).await;
     socket.send(Frame::text("A".repeat(64 * 1024 * 1024))).await.expect("the socket is open");
-    assert!(count.written.load(Ordering::Relaxed) < 1024 * 1024, "it was small on the wire");
+    assert!(count.written() < 1024 * 1024, "it was small on the wire");
     let closed = async {
         loop {
             let frame = socket.next().await.expect("a close frame comes");
@@ -368,18 +319,5 @@ async fn frames_over_twice_the_limit_and_broken_ones_are_closed_with_their_code(
     assert_eq!(client.until("error").await["error"]["code"], "frame_too_large", "up to twice the limit");
     raw(&mut client, Message::Text("A".repeat(200_000).into())).await;
     assert_eq!(client.close_code().await, 1009);
-    server.stop().await.expect("everything ends");
-}
-
-#[tokio::test]
-async fn a_close_is_answered_with_its_code_and_the_connection_ends() {
-    let server = start(config()).await;
-    let mut client = Client::admitted(server.address()).await;
-    let reason =
-        tokio_tungstenite::tungstenite::protocol::CloseFrame { code: 4_001.into(), reason: "bye".into() };
-    client.0.close(Some(reason)).await.expect("closes");
-    assert_eq!(client.close_code().await, 4_001);
-    let end = timeout(DEADLINE, client.0.next()).await.expect("the server hangs up");
-    assert!(!matches!(end, Some(Ok(_))), "nothing comes after the close: {end:?}");
     server.stop().await.expect("everything ends");
 }

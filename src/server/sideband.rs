@@ -11,14 +11,13 @@ use axum::response::Response;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_util::sync::CancellationToken;
 use yawc::{Frame, HttpWebSocket, OpCode};
 
 use super::access::{Viewer, api_error};
 use super::convert;
 use super::router::ServerState;
 use super::socket::{MISSED_PINGS, reject, text_frame};
-use super::websocket::{self, CLOSE_GRACE, Socket};
+use super::websocket::{self, CLOSE_GRACE, Farewell, Socket};
 use crate::session::event::CloseReason;
 use crate::session::id::SessionId;
 use crate::session::router::AttachError;
@@ -49,7 +48,7 @@ pub(super) async fn attach(
 /// Serves it until it goes or its session ends.
 pub(super) async fn serve(socket: Socket, sideband: Sideband, state: ServerState) {
     let Socket { sink, stream, .. } = socket;
-    let gone = CancellationToken::new();
+    let farewell = Farewell::default();
     let ping = Duration::from_secs(state.config.ping_interval_s);
     let reader = Reader {
         stream,
@@ -57,17 +56,14 @@ pub(super) async fn serve(socket: Socket, sideband: Sideband, state: ServerState
         max_frame_bytes: state.config.max_frame_bytes,
         silence: ping * MISSED_PINGS,
     };
-    let (reading, writing) = (gone.clone(), gone.clone());
+    let (reading, writing) = (farewell.clone(), farewell);
     let read = async move {
         let mut reader = reader;
-        let ended = tokio::select! {
-            () = reading.cancelled() => false,
-            () = reader.run() => true,
-        };
-        reading.cancel();
-        match ended {
-            true => websocket::answer_close(&mut reader.stream).await,
-            false => websocket::await_close(&mut reader.stream).await,
+        tokio::select! {
+            () = reading.over() => websocket::await_close(&mut reader.stream).await,
+            () = reader.run() => if reading.say() {
+                websocket::answer_close(&mut reader.stream).await;
+            },
         }
     };
     let writer = Writer { sink, sideband, ping };
@@ -128,18 +124,20 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, gone: CancellationToken) {
+    async fn run(mut self, farewell: Farewell) {
         let close = tokio::select! {
-            () = gone.cancelled() => None,
+            biased; // nothing follows the answer to the client's close frame
+            () = farewell.over() => return,
             close = self.write() => close,
         };
-        if let Some((code, reason)) = close {
-            let frame = Frame::close(code.into(), reason);
-            if !matches!(timeout(CLOSE_GRACE, self.sink.send(frame)).await, Ok(Ok(()))) {
-                tracing::debug!("a sideband was gone before it was told the end");
-            }
+        let Some((code, reason)) = close else { return farewell.give_up() };
+        if !farewell.say() {
+            return;
         }
-        gone.cancel();
+        let frame = Frame::close(code.into(), reason);
+        if !matches!(timeout(CLOSE_GRACE, self.sink.send(frame)).await, Ok(Ok(()))) {
+            tracing::debug!("a sideband was gone before it was told the end");
+        }
     }
 
     /// Writes until the end; gives the close code, or `None` if the socket is gone.

@@ -7,14 +7,13 @@ use std::time::Duration;
 use axum::body::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use yawc::{Frame, HttpWebSocket, OpCode};
 
 use super::audio_frames::AudioTransport;
 use super::convert;
 use super::router::ServerState;
-use super::websocket::{self, CLOSE_GRACE, Socket};
+use super::websocket::{self, CLOSE_GRACE, Farewell, Socket};
 use crate::protocol::{ErrorCode, ServerEvent, ServerMessage};
 use crate::session::event::CloseReason;
 use crate::session::health::SessionGauge;
@@ -31,7 +30,7 @@ const RESUMED_PING: &[u8] = b"resumed";
 /// Serves the session until either side ends it. Runs reader, writer and session as tasks of their own.
 pub(super) async fn serve(socket: Socket, session: OpenSession, state: ServerState) {
     let Socket { sink, stream, backlog, transport } = socket;
-    let gone = CancellationToken::new();
+    let farewell = Farewell::default();
     let ping = Duration::from_secs(state.config.ping_interval_s);
     let id = session.id.clone();
     let reader = Reader {
@@ -42,10 +41,11 @@ pub(super) async fn serve(socket: Socket, session: OpenSession, state: ServerSta
         max_frame_bytes: state.config.max_frame_bytes,
         takes_binary: transport.is_binary(),
         silence: ping * MISSED_PINGS,
-        gone: gone.clone(),
+        farewell: farewell.clone(),
     };
     let confirm = session.resumed;
-    let writer = Writer { sink, transport, events: session.events, ping, confirm, gone: gone.clone() };
+    let writer =
+        Writer { sink, transport, events: session.events, ping, confirm, farewell: farewell.clone() };
     let reader = state.runtime.spawn("reader", reader.run());
     let writer = state.runtime.spawn("writer", writer.run());
     match session.task.await {
@@ -63,13 +63,13 @@ pub(super) async fn serve(socket: Socket, session: OpenSession, state: ServerSta
             tracing::error!(session = %id, %error, "a session's task panicked; its client is told, others go on");
         }
     }
-    match tokio::time::timeout(CLOSE_GRACE, writer).await {
+    match timeout(CLOSE_GRACE, writer).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(session = %id, %error, "a session's writer failed"),
         // It is stuck on a client that does not read.
-        Err(_) => gone.cancel(),
+        Err(_) => farewell.give_up(),
     }
-    if tokio::time::timeout(CLOSE_GRACE, reader).await.is_err() {
+    if timeout(CLOSE_GRACE, reader).await.is_err() {
         tracing::debug!(session = %id, "the client did not answer the close frame");
     }
 }
@@ -99,7 +99,7 @@ struct Reader {
     /// Whether binary frames are audio.
     takes_binary: bool,
     silence: Duration,
-    gone: CancellationToken,
+    farewell: Farewell,
 }
 
 impl Reader {
@@ -107,7 +107,7 @@ impl Reader {
     async fn run(mut self) {
         loop {
             let frame = tokio::select! {
-                () = self.gone.cancelled() => return websocket::await_close(&mut self.stream).await,
+                () = self.farewell.over() => return websocket::await_close(&mut self.stream).await,
                 frame = timeout_at(Instant::now() + self.silence, next(&mut self.backlog, &mut self.stream)) => frame,
             };
             if matches!(frame, Ok(Some(_))) {
@@ -116,14 +116,14 @@ impl Reader {
             let command = match frame {
                 Ok(Some(frame)) => match frame.opcode() {
                     OpCode::Text | OpCode::Binary => self.message(frame),
-                    OpCode::Close => return websocket::answer_close(&mut self.stream).await,
+                    OpCode::Close => return self.end_closed().await,
                     OpCode::Pong if &frame.payload()[..] == RESUMED_PING => {
                         Some(SessionCommand { client_event_id: None, action: Action::ConfirmResumed })
                     }
                     OpCode::Ping | OpCode::Pong | OpCode::Continuation => None,
                 },
                 // It is closed, or broke the protocol, which is answered with a close frame.
-                Ok(None) => return websocket::answer_close(&mut self.stream).await,
+                Ok(None) => return self.end_closed().await,
                 Err(_) => {
                     tracing::debug!("the client has gone silent");
                     return self.end_silent().await;
@@ -137,12 +137,19 @@ impl Reader {
         }
     }
 
+    /// The writer ends first. Where it has sent a close frame already, the client's is the answer to that.
+    async fn end_closed(&mut self) {
+        if self.farewell.say() {
+            websocket::answer_close(&mut self.stream).await;
+        }
+    }
+
     /// The session tells the client why, in case that it reads after all; one that cannot hear it is let go.
     async fn end_silent(&self) {
         let command = SessionCommand { client_event_id: None, action: Action::End(CloseReason::Silent) };
-        let told = tokio::time::timeout(CLOSE_GRACE, self.commands.send(command)).await;
+        let told = timeout(CLOSE_GRACE, self.commands.send(command)).await;
         if !matches!(told, Ok(Ok(()))) {
-            self.gone.cancel();
+            self.farewell.give_up();
         }
     }
 
@@ -195,22 +202,21 @@ struct Writer {
     ping: Duration,
     /// Whether the client is to show that it has what was sent first: the token of a resumed session.
     confirm: bool,
-    gone: CancellationToken,
+    farewell: Farewell,
 }
 
 impl Writer {
     async fn run(mut self) {
-        let gone = self.gone.clone();
+        let farewell = self.farewell.clone();
         let close = tokio::select! {
+            biased; // nothing follows the answer to the client's close frame
+            () = farewell.over() => return,
             close = self.write() => close,
-            () = gone.cancelled() => None,
         };
-        if let Some((code, reason)) = close
-            && self.sink.send(Frame::close(code.into(), reason)).await.is_err()
-        {
+        let Some((code, reason)) = close else { return farewell.give_up() };
+        if farewell.say() && self.sink.send(Frame::close(code.into(), reason)).await.is_err() {
             tracing::debug!("the client was gone before it was told the end");
         }
-        self.gone.cancel();
     }
 
     /// Writes until the end; gives the close code, or `None` if the client is gone.
@@ -221,8 +227,6 @@ impl Writer {
         loop {
             let frame = tokio::select! {
                 event = self.events.recv() => match event {
-                    // Its close frame was answered by the reader; a second one would break the protocol.
-                    Some(SessionEvent::Closing(CloseReason::ClientGone)) => return None,
                     Some(SessionEvent::Closing(reason)) => return Some(convert::close_code(reason)),
                     Some(event) => self.transport.frame(event)?,
                     // No closing event: the session's task panicked.

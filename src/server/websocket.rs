@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,6 +13,7 @@ use axum::response::Response;
 use futures::StreamExt;
 use futures::stream::{SplitSink, SplitStream};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use yawc::{
     CompressionLevel, DeflateOptions, DeflatePool, Frame, HttpWebSocket, IncomingUpgrade, OpCode, Options,
 };
@@ -50,6 +53,33 @@ pub(super) struct Socket {
     pub(super) stream: SplitStream<HttpWebSocket>,
     pub(super) backlog: VecDeque<Frame>,
     pub(super) transport: AudioTransport,
+}
+
+/// The end of a socket, which its reader and its writer share. Each side of a WebSocket sends one close frame, so
+/// whoever of the two comes first sends the server's: the writer its own, or the reader the answer to the client's.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Farewell {
+    gone: CancellationToken,
+    said: Arc<AtomicBool>,
+}
+
+impl Farewell {
+    /// Ends reading and writing; says whether the close frame is the caller's to send.
+    pub(super) fn say(&self) -> bool {
+        let first = !self.said.swap(true, Ordering::AcqRel);
+        self.gone.cancel();
+        first
+    }
+
+    /// Ends reading and writing without a word: nobody hears it.
+    pub(super) fn give_up(&self) {
+        self.gone.cancel();
+    }
+
+    /// Waits for the end.
+    pub(super) async fn over(&self) {
+        self.gone.cancelled().await;
+    }
 }
 
 /// A request that may become a socket.
