@@ -9,7 +9,7 @@
 //! L3  session
 //! L2  pool      backend      store
 //! L1  engine (traits)
-//! L0  protocol   audio   telemetry   runtime
+//! L0  protocol   audio   telemetry   runtime   secret
 //! ```
 //!
 //! To follow one spoken turn, read `session::actor`, then `session::speech_pipeline`, then `pool::pool`.
@@ -23,6 +23,7 @@ pub mod engine;
 pub mod pool;
 pub mod protocol;
 pub mod runtime;
+pub mod secret;
 pub mod server;
 pub mod session;
 pub mod store;

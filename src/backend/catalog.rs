@@ -14,6 +14,7 @@ use super::earshot::EarshotVad;
 use super::espeak::{EspeakConfig, EspeakTts};
 use super::growth::Growth;
 use super::onnx_llm::{OnnxLlm, OnnxLlmConfig};
+use super::openai::{OpenAiLlm, OpenAiLlmConfig, OpenAiStt, OpenAiSttConfig, OpenAiTts, OpenAiTtsConfig};
 use super::scripted::{ScriptedLlm, ScriptedLlmConfig, ScriptedStt, ScriptedSttConfig};
 use super::scripted::{ScriptedTts, ScriptedTtsConfig, ScriptedVad, ScriptedVadConfig};
 use super::smart_turn::{SmartTurn, SmartTurnConfig};
@@ -72,6 +73,9 @@ impl Default for EnginesConfig {
 pub enum SttConfig {
     /// whisper.cpp.
     Whisper(WhisperConfig),
+    /// A server that speaks OpenAI's API.
+    #[serde(rename = "openai")]
+    OpenAi(OpenAiSttConfig),
     /// Texts known beforehand.
     Scripted(ScriptedSttConfig),
 }
@@ -82,6 +86,9 @@ pub enum SttConfig {
 pub enum LlmConfig {
     /// A decoder in ONNX Runtime.
     Onnx(OnnxLlmConfig),
+    /// A server that speaks OpenAI's API.
+    #[serde(rename = "openai")]
+    OpenAi(OpenAiLlmConfig),
     /// Texts known beforehand.
     Scripted(ScriptedLlmConfig),
 }
@@ -92,6 +99,9 @@ pub enum LlmConfig {
 pub enum TtsConfig {
     /// espeak-ng as a child process.
     Espeak(EspeakConfig),
+    /// A server that speaks OpenAI's API.
+    #[serde(rename = "openai")]
+    OpenAi(OpenAiTtsConfig),
     /// A tone as long as the text.
     Scripted(ScriptedTtsConfig),
 }
@@ -192,6 +202,7 @@ pub fn load(config: &EnginesConfig, gate: Arc<dyn ComputeGate>) -> Result<Engine
 fn load_stt(config: &SttConfig, _: &Resources) -> Result<Arc<dyn SttEngine>, LoadError> {
     Ok(match config {
         SttConfig::Whisper(config) => Arc::new(WhisperEngine::load(config)?),
+        SttConfig::OpenAi(config) => Arc::new(OpenAiStt::open(config)?),
         SttConfig::Scripted(config) => Arc::new(ScriptedStt::new(config)),
     })
 }
@@ -201,6 +212,7 @@ fn load_llm(config: &LlmConfig, resources: &Resources) -> Result<Arc<dyn LlmEngi
         LlmConfig::Onnx(config) => {
             Arc::new(OnnxLlm::load(config, &resources.onnxruntime, Arc::clone(&resources.gate))?)
         }
+        LlmConfig::OpenAi(config) => Arc::new(OpenAiLlm::open(config)?),
         LlmConfig::Scripted(config) => Arc::new(ScriptedLlm::new(config)),
     })
 }
@@ -208,6 +220,7 @@ fn load_llm(config: &LlmConfig, resources: &Resources) -> Result<Arc<dyn LlmEngi
 fn load_tts(config: &TtsConfig, _: &Resources) -> Result<Arc<dyn TtsEngine>, LoadError> {
     Ok(match config {
         TtsConfig::Espeak(config) => Arc::new(EspeakTts::load(config)?),
+        TtsConfig::OpenAi(config) => Arc::new(OpenAiTts::open(config)?),
         TtsConfig::Scripted(config) => Arc::new(ScriptedTts::new(config)),
     })
 }
@@ -219,9 +232,7 @@ trait Entry: Clone + Send + Sync + 'static {
     fn fallback(&self) -> bool;
     fn computes(&self) -> bool;
     /// How an engine behind a URL is called.
-    fn endpoint(&self) -> Option<Endpoint> {
-        None
-    }
+    fn endpoint(&self) -> Option<Endpoint>;
 }
 
 /// `computes` is a pattern of the kinds whose calls take a core from begin to end.
@@ -240,14 +251,17 @@ macro_rules! entry {
             fn computes(&self) -> bool {
                 matches!((self, true), $computes)
             }
+            fn endpoint(&self) -> Option<Endpoint> {
+                if let Self::OpenAi(config) = self { Some(config.endpoint()) } else { None }
+            }
         }
     };
 }
 
-entry!(SttConfig: Whisper, Scripted; computes (Self::Whisper(_), true));
+entry!(SttConfig: Whisper, OpenAi, Scripted; computes (Self::Whisper(_), true));
 // It asks for each step.
-entry!(LlmConfig: Onnx, Scripted; computes (_, false));
-entry!(TtsConfig: Espeak, Scripted; computes (Self::Espeak(_), true));
+entry!(LlmConfig: Onnx, OpenAi, Scripted; computes (_, false));
+entry!(TtsConfig: Espeak, OpenAi, Scripted; computes (Self::Espeak(_), true));
 
 /// The most slots an engine may have: more is a slip of the pen, and would be as many threads or sequences.
 const MAX_SLOTS: usize = 256;

@@ -84,9 +84,9 @@ macro_rules! costly {
     };
 }
 
-costly!(SttConfig: Whisper, Scripted);
-costly!(LlmConfig: Onnx, Scripted);
-costly!(TtsConfig: Espeak, Scripted);
+costly!(SttConfig: Whisper, OpenAi, Scripted);
+costly!(LlmConfig: Onnx, OpenAi, Scripted);
+costly!(TtsConfig: Espeak, OpenAi, Scripted);
 
 #[cfg(test)]
 mod tests {

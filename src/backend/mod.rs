@@ -13,6 +13,8 @@ pub mod espeak;
 mod growth;
 pub mod load_error;
 pub mod onnx_llm;
+pub mod openai;
+mod prompt;
 pub mod scripted;
 pub mod smart_turn;
 pub mod whisper;

@@ -17,6 +17,15 @@ pub(super) fn address_or_nothing(text: &str) -> Result<(), String> {
     text.parse::<SocketAddr>().map(drop).map_err(|_| "is no address with a port".to_owned())
 }
 
+/// The name of an environment variable; a key that was put in its place is not one.
+pub(super) fn variable_name(text: &str) -> Result<(), String> {
+    let is_part = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    if !text.is_empty() && text.bytes().all(is_part) {
+        return Ok(());
+    }
+    Err("is no name of an environment variable; the key itself does not belong here".to_owned())
+}
+
 /// A SHA-256 in hexadecimal.
 pub(super) fn sha256(text: &str) -> Result<(), String> {
     if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {

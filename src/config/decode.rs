@@ -6,7 +6,7 @@
 use serde::de::DeserializeOwned;
 
 use super::keys;
-use super::problem::{Problem, is_secret, nearest};
+use super::problem::{Problem, may_hold_secret, nearest};
 use super::reader::{Error, Failure, read};
 use super::tree::{Node, Value};
 
@@ -114,7 +114,7 @@ fn nearest_key(name: &str, fields: &[&str]) -> String {
 
 /// The value as it is shown beside an unknown key; whole sections are not.
 fn shown(node: &Node) -> Option<String> {
-    (!matches!(node.value, Value::Table(_)) && !is_secret(&node.key)).then(|| node.value.to_string())
+    (!matches!(node.value, Value::Table(_)) && !may_hold_secret(&node.key)).then(|| node.value.to_string())
 }
 
 /// serde's and Rust's names of types in words for people who do not write Rust.

@@ -2,6 +2,7 @@
 //! tables, one of what serves people and one of what computes. A key's default and type stand in the struct of the module that reads it.
 
 mod alerts;
+mod endpoints;
 mod engines;
 mod service;
 
@@ -37,7 +38,8 @@ const DAY_S: f64 = 86_400.0;
 
 /// Every key, in the order in which people read them.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
-    service::KEYS.iter().chain(engines::KEYS).chain(alerts::KEYS)
+    let endpoints = endpoints::STT.iter().chain(endpoints::LLM).chain(endpoints::TTS);
+    service::KEYS.iter().chain(engines::KEYS).chain(endpoints).chain(alerts::KEYS)
 }
 
 /// A key that is read once, when the server starts.

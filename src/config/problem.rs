@@ -22,7 +22,7 @@ pub struct Problem {
 impl Problem {
     /// A problem with the value at `node`.
     pub(super) fn at(node: &Node, what: impl Into<String>, advice: impl Into<String>) -> Self {
-        let found = (!is_secret(&node.key)).then(|| node.value.to_string());
+        let found = (!may_hold_secret(&node.key)).then(|| node.value.to_string());
         Self {
             key: node.key.clone(),
             found,
@@ -76,6 +76,12 @@ pub(super) fn is_secret(key: &str) -> bool {
     name == "sha256" || ["_key", "_secret", "_token", "password"].iter().any(|end| name.ends_with(end))
 }
 
+/// Whether a wrong value of this key must not be shown: a URL that is refused may hold a password, and what is no name
+/// of a variable may be the key itself.
+pub(super) fn may_hold_secret(key: &str) -> bool {
+    is_secret(key) || key.ends_with(".url") || key.ends_with(".api_key_env")
+}
+
 /// The candidate that `word` was most likely meant to be, if one is near.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
@@ -105,8 +111,11 @@ mod tests {
         for key in ["server.auth.keys[0].sha256", "engines.llm[0].api_key", "a.password"] {
             assert!(is_secret(key), "{key}");
         }
+        for key in ["engines.llm[0].url", "engines.llm[0].api_key_env"] {
+            assert!(may_hold_secret(key) && !is_secret(key), "{key}");
+        }
         for key in ["server.auth.keys", "session.max_tokens", "server.bind"] {
-            assert!(!is_secret(key), "{key}");
+            assert!(!may_hold_secret(key), "{key}");
         }
     }
 }

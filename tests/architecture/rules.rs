@@ -20,9 +20,10 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("audio", &[]),
     ("telemetry", &[]),
     ("runtime", &[]),
+    ("secret", &[]),
     ("engine", &["audio", "telemetry"]),
     ("pool", &["engine", "telemetry", "runtime"]),
-    ("backend", &["engine", "audio", "telemetry", "runtime"]),
+    ("backend", &["engine", "audio", "telemetry", "runtime", "secret"]),
     ("store", &["audio", "telemetry"]),
     // store: a session writes its own snapshot, and its router reads it.
     ("session", &["pool", "store", "engine", "audio", "telemetry", "runtime"]),

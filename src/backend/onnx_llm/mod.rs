@@ -17,7 +17,6 @@ pub(super) mod environment;
 mod executor;
 mod model;
 mod prefix;
-mod prompt;
 mod sampler;
 mod sequence;
 mod template;

@@ -1,4 +1,4 @@
-//! Makes the conversation fit the model's context. Pure.
+//! Makes a conversation fit a model's context, whatever counts its tokens. Pure.
 
 use crate::engine::llm::{ChatMessage, ChatRole, Truncation};
 
@@ -21,48 +21,63 @@ impl From<String> for Misfit {
     }
 }
 
-/// The conversation as `tokens_of` makes tokens of it, with its oldest turns left out by the rule until it fits
+/// A conversation, or a part of it, as a model reads it.
+pub(super) trait Prompt {
+    /// How many tokens it has.
+    fn tokens(&self) -> usize;
+}
+
+impl<T> Prompt for Vec<T> {
+    fn tokens(&self) -> usize {
+        self.len()
+    }
+}
+
+/// The conversation as `read` makes a prompt of it, with its oldest turns left out by the rule until it fits
 /// `budget` tokens. System messages at the beginning stay, and so does the last turn.
 ///
 /// A turn begins with a user's message, so that no tool's result is left without its call.
-pub(super) fn fit<T>(
-    messages: &[ChatMessage],
+pub(super) fn fit<'a, P: Prompt>(
+    messages: &'a [ChatMessage],
     budget: usize,
     rule: Truncation,
-    mut tokens_of: impl FnMut(&[&ChatMessage]) -> Result<Vec<T>, String>,
-) -> Result<Vec<T>, Misfit> {
-    let whole = tokens_of(&messages.iter().collect::<Vec<_>>())?;
+    mut read: impl FnMut(&[&'a ChatMessage]) -> Result<P, String>,
+) -> Result<P, Misfit> {
+    let whole = read(&messages.iter().collect::<Vec<_>>())?;
     let (ratio, most) = match rule {
-        Truncation::Disabled if whole.len() > budget => return Err(Misfit::TooLong { tokens: whole.len() }),
+        Truncation::Disabled if whole.tokens() > budget => {
+            return Err(Misfit::TooLong { tokens: whole.tokens() });
+        }
         Truncation::Disabled => return Ok(whole),
         Truncation::Auto => (RETAINED, None),
         Truncation::Retain { ratio, max_tokens } => (ratio, max_tokens),
     };
-    if whole.len() <= budget && most.is_none() {
+    if whole.tokens() <= budget && most.is_none() {
         return Ok(whole);
     }
     let (system, talk) = split(messages);
     // A template that takes no system message alone costs a turn more than must go.
-    let instructions = tokens_of(&system.iter().collect::<Vec<_>>()).map_or(0, |tokens| tokens.len());
+    let instructions = read(&system.iter().collect::<Vec<_>>()).map_or(0, |prompt| prompt.tokens());
     let limit = budget.saturating_sub(instructions).min(most.map_or(usize::MAX, |most| most as usize));
-    if whole.len() <= budget && whole.len().saturating_sub(instructions) <= limit {
+    if whole.tokens() <= budget && whole.tokens().saturating_sub(instructions) <= limit {
         return Ok(whole);
     }
     let turns = turns(talk);
     let mut sizes = Vec::with_capacity(turns.len());
     for turn in &turns {
-        let with_system: Vec<&ChatMessage> = system.iter().chain(*turn).collect();
-        sizes.push(tokens_of(&with_system)?.len().saturating_sub(instructions));
+        let with_system: Vec<&'a ChatMessage> = system.iter().chain(*turn).collect();
+        sizes.push(read(&with_system)?.tokens().saturating_sub(instructions));
     }
     // What the template adds between turns is not in the sizes: the first that fits is looked for from there on.
     for start in first_kept(&sizes, limit, ratio)..turns.len() {
-        let kept: Vec<&ChatMessage> = system.iter().chain(turns[start..].iter().copied().flatten()).collect();
-        let tokens = tokens_of(&kept)?;
-        if tokens.len() <= budget {
-            return Ok(tokens);
+        let kept: Vec<&'a ChatMessage> =
+            system.iter().chain(turns[start..].iter().copied().flatten()).collect();
+        let prompt = read(&kept)?;
+        if prompt.tokens() <= budget {
+            return Ok(prompt);
         }
     }
-    Err(Misfit::TooLong { tokens: whole.len() })
+    Err(Misfit::TooLong { tokens: whole.tokens() })
 }
 
 /// The first turn that stays, of turns of these `sizes`: as if at each turn that went over the limit so many had

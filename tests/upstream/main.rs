@@ -1,0 +1,5 @@
+//! Engines behind a URL against real HTTP servers on loopback.
+
+mod server;
+
+mod llm;
