@@ -17,6 +17,7 @@ use super::onnx_llm::{OnnxLlm, OnnxLlmConfig};
 use super::openai::{OpenAiLlm, OpenAiLlmConfig, OpenAiStt, OpenAiSttConfig, OpenAiTts, OpenAiTtsConfig};
 use super::scripted::{ScriptedLlm, ScriptedLlmConfig, ScriptedStt, ScriptedSttConfig};
 use super::scripted::{ScriptedTts, ScriptedTtsConfig, ScriptedVad, ScriptedVadConfig};
+use super::silero::{SileroConfig, SileroVad};
 use super::smart_turn::{SmartTurn, SmartTurnConfig};
 use super::whisper::{WhisperConfig, WhisperEngine};
 use crate::engine::compute::ComputeGate;
@@ -113,6 +114,8 @@ pub enum VadConfig {
     /// The `earshot` network.
     #[default]
     Earshot,
+    /// Silero VAD in ONNX Runtime.
+    Silero(SileroConfig),
     /// Loudness.
     Scripted(ScriptedVadConfig),
 }
@@ -189,14 +192,24 @@ pub fn load(config: &EnginesConfig, gate: Arc<dyn ComputeGate>) -> Result<Engine
     let stt = build("stt", &config.stt, (&resources, load_stt), &mut errors);
     let llm = build("llm", &config.llm, (&resources, load_llm), &mut errors);
     let tts = build("tts", &config.tts, (&resources, load_tts), &mut errors);
-    let vad: Arc<dyn VadEngine> = match &config.vad {
-        VadConfig::Earshot => Arc::new(EarshotVad),
-        VadConfig::Scripted(config) => Arc::new(ScriptedVad::new(config)),
-    };
+    let vad = load_vad(&config.vad, &resources).map_err(|error| errors.push(error)).ok();
     let turn = SmartTurn::load(&config.turn, &resources.onnxruntime, Arc::clone(&resources.gate));
     let turn = turn.map_err(|error| errors.push(error)).ok().flatten();
     let turn = turn.map(|detector| Arc::new(detector) as Arc<dyn TurnDetector>);
-    if errors.is_empty() { Ok(EngineSet { stt, llm, tts, vad, turn }) } else { Err(errors) }
+    match vad {
+        Some(vad) if errors.is_empty() => Ok(EngineSet { stt, llm, tts, vad, turn }),
+        _ => Err(errors),
+    }
+}
+
+fn load_vad(config: &VadConfig, resources: &Resources) -> Result<Arc<dyn VadEngine>, LoadError> {
+    Ok(match config {
+        VadConfig::Earshot => Arc::new(EarshotVad),
+        VadConfig::Silero(config) => {
+            Arc::new(SileroVad::load(config, &resources.onnxruntime, Arc::clone(&resources.gate))?)
+        }
+        VadConfig::Scripted(config) => Arc::new(ScriptedVad::new(config)),
+    })
 }
 
 fn load_stt(config: &SttConfig, _: &Resources) -> Result<Arc<dyn SttEngine>, LoadError> {

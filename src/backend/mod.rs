@@ -16,6 +16,7 @@ pub mod onnx_llm;
 pub mod openai;
 mod prompt;
 pub mod scripted;
+pub mod silero;
 pub mod smart_turn;
 pub mod whisper;
 mod worker;

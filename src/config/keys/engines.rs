@@ -188,7 +188,8 @@ pub(super) const KEYS: &[Key] = &[
         "A smart-turn v3 model (ONNX) that hears whether a turn is over; where the file is absent, silence and text decide",
         Text("a path", check::not_empty),
     ),
-    key("engines.vad.kind", "Voice activity: what it runs on", OneOf(&["earshot", "scripted"])),
+    key("engines.vad.kind", "Voice activity: what it runs on", OneOf(&["earshot", "silero", "scripted"])),
+    key("engines.vad.model", "Silero VAD v5 or v6 for 16 kHz (ONNX)", Text("a path", check::not_empty)),
     key(
         "memory.ram_mib",
         "RAM that all engines and sessions may take, in MiB; 0 is four fifths of what there is",

@@ -235,10 +235,13 @@ impl SessionActor {
             let idle_at = self.last_command + Duration::from_secs(self.config.limits.idle_s);
             let beat_at = Instant::now() + HEARTBEAT;
             let idle_timeout_at = self.idle_timeout_at();
+            let is_looking = self.components.input.is_looking();
             tokio::select! {
                 () = shutdown.cancelled() => return CloseReason::Shutdown,
                 () = takeover.cancelled() => return CloseReason::TakenOver,
-                command = commands.recv(), if unread_since.is_none() => match command {
+                () = self.components.input.judged(), if is_looking => self.follow_frames(),
+                // What is said after the audio counts after it.
+                command = commands.recv(), if unread_since.is_none() && !is_looking => match command {
                     Some(command) => self.on_command(command),
                     None => return CloseReason::ClientGone,
                 },

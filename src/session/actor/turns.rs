@@ -83,12 +83,17 @@ impl SessionActor {
             self.hear_partial();
             return Ok(());
         }
+        self.follow_frames();
+        Ok(())
+    }
+
+    /// Follows what voice activity has looked at.
+    pub(super) fn follow_frames(&mut self) {
         while let Some(frame) = self.components.input.next_frame() {
             self.follow_frame(frame);
         }
         self.hear_partial();
         self.forget_silence();
-        Ok(())
     }
 
     pub(super) fn clear_audio(&mut self) {
