@@ -2,4 +2,10 @@
 
 mod server;
 
+mod cancel;
+mod faults;
+mod keys;
 mod llm;
+mod speech;
+mod talks;
+mod transcription;

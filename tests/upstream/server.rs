@@ -288,6 +288,11 @@ async fn serve(mut socket: TcpStream, connection: usize, shared: Arc<Shared>) {
         match act(&mut socket, reply).await {
             Ending::Open => {}
             Ending::Closed => break,
+            Ending::Over => {
+                socket.shutdown().await.ok();
+                gone(&socket).await;
+                break;
+            }
             Ending::Reset => {
                 socket.set_zero_linger().ok();
                 return;
@@ -302,6 +307,8 @@ enum Ending {
     Open,
     /// The client closed it.
     Closed,
+    /// The body lasts until here.
+    Over,
     Reset,
 }
 
@@ -336,7 +343,7 @@ async fn act(socket: &mut TcpStream, reply: Reply) -> Ending {
             return Ending::Closed;
         }
     }
-    if closes { Ending::Reset } else { Ending::Open }
+    if closes { Ending::Over } else { Ending::Open }
 }
 
 async fn write_chunk(socket: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
