@@ -346,6 +346,7 @@ fn load_one<C: Entry, E: ?Sized + Described + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::EngineCost;
     use crate::engine::compute::Unlimited;
 
     const SCRIPTED: &str = r#"
@@ -381,6 +382,48 @@ mod tests {
         }
         let error = toml::from_str::<EnginesConfig>("[[tts]]\nkind = \"espeak\"\nlangauge = \"de\"");
         assert!(error.expect_err("a typo").to_string().contains("langauge"));
+    }
+
+    #[test]
+    fn engines_behind_urls_tell_their_limits() {
+        let text = r#"
+            [[stt]]
+            kind = "openai"
+            url = "http://127.0.0.1:8000/v1"
+            model = "whisper-1"
+            [[llm]]
+            kind = "openai"
+            name = "local"
+            url = "http://127.0.0.1:11434/v1"
+            model = "qwen3"
+            slots = 2
+            sampling = { temperature = 0.5 }
+            extra = { chat_template_kwargs = { enable_thinking = false } }
+            limits = { requests_per_minute = 60 }
+            timeouts = { connect_ms = 100 }
+            [[llm]]
+            kind = "openai"
+            url = "https://api.example/v1"
+            model = "m"
+            api_key_env = "CARGO_PKG_NAME"
+            fallback = true
+            [[tts]]
+            kind = "openai"
+            url = "http://127.0.0.1:8000/v1"
+            model = "tts-1"
+            voices = ["anna"]
+        "#;
+        let config: EnginesConfig = toml::from_str(text).expect("the documented form");
+        let again = toml::to_string(&config).expect("it serializes");
+        assert_eq!(toml::from_str::<EnginesConfig>(&again).expect("and back"), config);
+        let engines = load(&config, Arc::new(Unlimited)).expect("nothing is connected to yet");
+        let endpoint = engines.llm[0].endpoint.expect("it is one");
+        assert_eq!((endpoint.limits.requests_per_minute, endpoint.limits.min_interval_ms), (60, 50));
+        assert_eq!((endpoint.timeouts.connect_ms, endpoint.timeouts.between_ms), (100, 5_000));
+        assert!(engines.stt[0].endpoint.is_some() && engines.tts[0].endpoint.is_some());
+        assert!(!engines.llm[0].computes && !engines.stt[0].computes && !engines.tts[0].computes);
+        assert_eq!(engines.tts[0].model.voices, ["anna"]);
+        assert!(costs(&config).iter().all(|priced| priced.cost == Ok(EngineCost::default())));
     }
 
     #[test]

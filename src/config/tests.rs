@@ -1,4 +1,5 @@
 use super::*;
+use crate::backend::catalog::LlmConfig;
 
 const HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -265,4 +266,41 @@ fn a_file_that_was_asked_for_must_be_there() {
         Sources::of_process(Some(&missing), Vec::new()).expect_err("there is no such file").to_string();
     assert!(error.contains("nowhere.toml:1: the file cannot be read"), "{error}");
     assert!(error.contains("--print-defaults"), "{error}");
+}
+
+#[test]
+fn addresses_and_keys_of_engines_are_judged_without_being_repeated() {
+    let text = "[[engines.llm]]\nkind = \"openai\"\nmodel = \"m\"\n\
+                url = \"http://me:hunter2@host/v1\"\napi_key_env = \"sk-hunter2\"\n\
+                [engines.llm.timeouts]\nconnect_ms = 1\n";
+    let told = problems(&from_file(text));
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(
+        told.iter().any(|problem| problem.contains("engines.llm[0].url") && problem.contains("password"))
+    );
+    assert!(
+        told.iter()
+            .any(|problem| problem.contains("api_key_env") && problem.contains("does not belong here"))
+    );
+    assert!(
+        told.iter().any(|problem| problem.contains("timeouts.connect_ms` = 1: out of range")),
+        "{told:?}"
+    );
+    assert!(told.iter().all(|problem| !problem.contains("hunter2")), "{told:?}");
+}
+
+#[test]
+fn more_for_the_body_of_requests_is_read_as_it_is_written() {
+    let text = "[[engines.llm]]\nkind = \"openai\"\nmodel = \"m\"\nurl = \"http://host/v1\"\n\
+                api_key_env = \"OPENAI_API_KEY\"\n[engines.llm.extra]\ntop_k = 20\nstop = [\"END\"]\n\
+                chat_template_kwargs = { enable_thinking = false }\n";
+    let config = Config::load(&from_file(text)).expect("all valid");
+    let LlmConfig::OpenAi(llm) = &config.engines.llm[0] else { panic!("{:?}", config.engines.llm) };
+    let expected = serde_json::json!({
+        "top_k": 20, "stop": ["END"], "chat_template_kwargs": { "enable_thinking": false },
+    });
+    assert_eq!(serde_json::to_value(&llm.extra).expect("JSON"), expected);
+    let shown = config.shown();
+    assert_eq!(shown["engines"]["llm"][0]["url"], "http://host/v1");
+    assert_eq!(shown["engines"]["llm"][0]["api_key_env"], "OPENAI_API_KEY");
 }

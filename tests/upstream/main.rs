@@ -3,6 +3,7 @@
 mod server;
 
 mod cancel;
+mod connections;
 mod faults;
 mod keys;
 mod llm;

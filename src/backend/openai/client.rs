@@ -35,6 +35,7 @@ pub(super) fn build(base: &Url, ca_file: Option<&Path>, connect: Duration) -> Re
         .http2_adaptive_window(true)
         .http2_keep_alive_interval(KEEPALIVE)
         .http2_keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .http2_keep_alive_while_idle(true)
         // A key goes where the configuration says, and nowhere else.
         .redirect(Policy::none())
         .tls_backend_preconfigured(tls(base, ca_file)?);

@@ -218,3 +218,93 @@ fn said(error: &Value) -> Fault {
         Said::of(&serde_json::json!({ "error": error })),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What tests of whole servers do not reach: pieces in any order, and what is no piece at all.
+    fn read(pieces: &[String]) -> (Vec<LlmEvent>, Result<(), Fault>) {
+        let (mut answer, mut ready) = (Answer::default(), VecDeque::new());
+        let outcome = pieces.iter().try_for_each(|piece| answer.take(piece, &mut ready));
+        let outcome = outcome.and_then(|()| answer.finish(&mut ready));
+        (ready.into(), outcome)
+    }
+
+    fn piece(delta: &Value) -> String {
+        serde_json::json!({ "choices": [{ "delta": delta }] }).to_string()
+    }
+
+    #[test]
+    fn text_behind_a_call_waits_for_its_arguments() {
+        let call = |arguments: &str| {
+            piece(
+                &serde_json::json!({ "tool_calls": [{ "index": 0, "id": "a", "function": { "name": "f", "arguments": arguments } }] }),
+            )
+        };
+        let text = piece(&serde_json::json!({ "content": "Wait." }));
+        let (events, outcome) = read(&[call("{\"x\":"), text, call("1}")]);
+        assert_eq!(outcome, Ok(()));
+        assert!(matches!(&events[0], LlmEvent::ToolCallStart { index: 0, .. }), "{events:?}");
+        assert_eq!(events[3], LlmEvent::Text("Wait.".into()));
+    }
+
+    #[test]
+    fn other_choices_and_empty_fields_are_passed_over() {
+        let other =
+            r#"{"choices": [{"index": 1, "delta": {"content": "No."}}, {"index": 0, "delta": null}]}"#;
+        let empty = r#"{"id": "x", "choices": null, "usage": null, "error": null}"#;
+        let last =
+            r#"{"choices": [{"delta": {"content": "", "tool_calls": null}, "finish_reason": "stop"}]}"#;
+        let (events, outcome) = read(&[other, empty, last].map(str::to_owned));
+        assert_eq!((events.len(), outcome), (1, Ok(())));
+    }
+
+    fn delta() -> impl Strategy<Value = String> {
+        let text = "(<think>|</think>|a|)".prop_map(|text| piece(&serde_json::json!({ "content": text })));
+        let index = prop::option::of(0u64..3);
+        let id = prop::option::of("[ab]?");
+        let name = prop::option::of("[fg]?");
+        let call = (index, id, name, "[a-z{}]{0,3}").prop_map(|(index, id, name, arguments)| {
+            piece(&serde_json::json!({ "tool_calls": [
+                { "index": index, "id": id, "function": { "name": name, "arguments": arguments } },
+            ] }))
+        });
+        let noise = prop::sample::select(vec!["{}", "[]", "7", "{\"choices\": 1}", "{\"choices\": [{}]}"]);
+        prop_oneof![4 => text, 8 => call, 1 => noise.prop_map(str::to_owned)]
+    }
+
+    proptest! {
+        #[test]
+        fn calls_come_in_order_with_their_arguments_in_one_row(pieces in prop::collection::vec(delta(), 0..20)) {
+            let (events, outcome) = read(&pieces);
+            let mut calls = 0;
+            let mut open = None;
+            for event in &events {
+                match event {
+                    LlmEvent::ToolCallStart { index, id, name } => {
+                        prop_assert_eq!(*index, calls);
+                        prop_assert!(!id.is_empty() && !name.is_empty());
+                        (calls, open) = (calls + 1, Some(*index));
+                    }
+                    LlmEvent::ToolCallArguments { index, delta } => {
+                        prop_assert_eq!(Some(*index), open);
+                        prop_assert!(!delta.is_empty());
+                    }
+                    LlmEvent::Text(text) => {
+                        prop_assert!(!text.is_empty());
+                        open = None;
+                    }
+                    LlmEvent::Done { finish, .. } => prop_assert_eq!(*finish == FinishReason::ToolCalls, calls > 0),
+                }
+            }
+            prop_assert_eq!(outcome.is_ok(), matches!(events.last(), Some(LlmEvent::Done { .. })));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(pieces in prop::collection::vec(".{0,40}", 0..4)) {
+            drop(read(&pieces));
+        }
+    }
+}
