@@ -9,9 +9,9 @@ use serde_json::json;
 use crate::llm::{all, ask, config, text_of};
 use crate::server::{FaultServer, Reply};
 
-const KEY: &str = "sk-test-0123456789abcdef";
+pub(crate) const KEY: &str = "sk-test-0123456789abcdef";
 
-fn key_file(folder: &Path, mode: u32) -> std::path::PathBuf {
+pub(crate) fn key_file(folder: &Path, mode: u32) -> std::path::PathBuf {
     let path = folder.join("key");
     std::fs::write(&path, format!("{KEY}\n")).expect("writable");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("ours");

@@ -219,6 +219,7 @@ async fn thoughts_are_not_spoken() {
     let reply = Reply::events()
         .delta(&json!({ "reasoning_content": "Let me see." }))
         .delta(&json!({ "reasoning": "Hm." }))
+        .delta(&json!({ "reasoning": "Both.", "reasoning_content": "Both.", "content": null }))
         .text("<thi")
         .text("nk>They want")
         .text(" a yes.</think>\n\n")

@@ -1,6 +1,8 @@
 //! Engines behind a URL against real HTTP servers on loopback.
 
 mod server;
+#[path = "../socket/mod.rs"]
+mod socket;
 
 mod cancel;
 mod connections;
@@ -10,3 +12,4 @@ mod llm;
 mod speech;
 mod talks;
 mod transcription;
+mod whole;

@@ -68,9 +68,11 @@ struct Delta {
     /// A refusal is said like an answer.
     #[serde(default)]
     refusal: Option<String>,
-    /// Thoughts are not said.
-    #[serde(default, alias = "reasoning")]
+    /// Thoughts are not said; servers name them so or so, or both.
+    #[serde(default)]
     reasoning_content: Option<Value>,
+    #[serde(default)]
+    reasoning: Option<Value>,
     #[serde(default)]
     tool_calls: Option<Vec<ToolDelta>>,
 }
@@ -139,8 +141,8 @@ impl Answer {
     }
 
     fn read(&mut self, delta: Delta, ready: &mut VecDeque<LlmEvent>) {
-        let thought = delta.reasoning_content.as_ref().and_then(Value::as_str).unwrap_or_default();
-        self.bytes += thought.len();
+        let thought = delta.reasoning_content.as_ref().or(delta.reasoning.as_ref());
+        self.bytes += thought.and_then(Value::as_str).unwrap_or_default().len();
         for text in [delta.content.map(Content::into_text), delta.refusal].into_iter().flatten() {
             self.bytes += text.len();
             let text = self.think.take(&text);
