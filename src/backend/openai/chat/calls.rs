@@ -81,14 +81,14 @@ impl Calls {
     fn find(&mut self, place: Option<u64>, id: &str, name: &str) -> usize {
         // Some servers count none of their calls, or all of them as the first: then a new id begins a new call, and
         // a name where there is no id.
-        let is_same = |call: &Call| {
-            let other_id = !id.is_empty() && !call.id.is_empty() && call.id != id;
-            let again = id.is_empty() && !name.is_empty() && !call.name.is_empty() && call.has_arguments();
-            !(other_id && !name.is_empty()) && !(again && (place.is_none() || call.name != name))
+        let is_other = |call: &Call| {
+            let has_other_id = !id.is_empty() && !call.id.is_empty() && call.id != id;
+            let is_whole = id.is_empty() && !call.name.is_empty() && call.has_arguments();
+            !name.is_empty() && (has_other_id || is_whole && (place.is_none() || call.name != name))
         };
         let found = match place {
-            Some(_) => self.calls.iter().rposition(|call| call.place == place && is_same(call)),
-            None => self.calls.len().checked_sub(1).filter(|last| is_same(&self.calls[*last])),
+            Some(_) => self.calls.iter().rposition(|call| call.place == place && !is_other(call)),
+            None => self.calls.len().checked_sub(1).filter(|last| !is_other(&self.calls[*last])),
         };
         found.unwrap_or_else(|| {
             self.calls.push(Call { place, ..Call::default() });
