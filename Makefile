@@ -1,9 +1,9 @@
 # The same commands that CI runs. `make` alone lists them.
-.PHONY: help run test lint bench loadtest starter clean
+.PHONY: help run test lint bench bench-upstream loadtest starter clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 run: ## set up, build and start the server; it prints its address
 	@scripts/setup
@@ -22,6 +22,11 @@ bench: ## measure response latency with 1 and 5 users talking (USERS="1 10 30" f
 	@scripts/setup
 	@scripts/build --workspace --bins
 	@scripts/bench $(USERS)
+
+bench-upstream: ## measure translations by a language model behind a URL, for 1 to 50 users (USERS="5 50" for others)
+	@scripts/setup
+	@scripts/build --example upstream
+	@$${CARGO_TARGET_DIR:-target}/release/examples/upstream $(USERS)
 
 loadtest: ## run the load generator, ARGS="..."; without ARGS show how to use it
 	@scripts/setup

@@ -14,7 +14,7 @@ mod reload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::serve::ListenerExt;
 use thiserror::Error;
@@ -42,7 +42,7 @@ use crate::session::translation::TranslationDesk;
 use crate::session::{AdmissionGate, LiveConfig, LiveSettings};
 use crate::session::{SessionComponentFactory, SessionConfig, SessionRouter};
 use crate::store::{self, SnapshotStore, StoreError};
-use crate::telemetry::{AlertBoard, LogFilter, Metrics, TelemetryError};
+use crate::telemetry::{AlertBoard, LogFilter, Metrics, TelemetryError, clock};
 use https::Https;
 use reload::{Live, Reloader};
 
@@ -135,7 +135,7 @@ impl Server {
         let metrics = Metrics::install()?;
         let (address, listener) = listen(config.server.bind).await?;
         let https = https::bind(&config.server.tls)?;
-        let store = open_store(&config)?;
+        let store = open_store(&config).await?;
         let pools_config = reload::pools_config(&config);
         let scheduler = Scheduler::new(&pools_config);
         let engines = load(&config, &scheduler).await?;
@@ -304,10 +304,10 @@ async fn fold_metrics(metrics: Metrics, shutdown: CancellationToken) {
     }
 }
 
-fn open_store(config: &Config) -> Result<Option<Arc<dyn SnapshotStore>>, StoreError> {
-    let grace = Duration::from_secs(config.session.resume.grace_s);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    store::open(&config.store, grace, u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+/// Opens where sessions are kept: a file that is read and tidied.
+async fn open_store(config: &Config) -> Result<Option<Arc<dyn SnapshotStore>>, StoreError> {
+    let (store, grace) = (config.store.clone(), Duration::from_secs(config.session.resume.grace_s));
+    blocking(move || store::open(&store, grace, clock::unix_ms())).await
 }
 
 async fn listen(bind: SocketAddr) -> Result<(SocketAddr, TcpListener), StartError> {
@@ -316,12 +316,17 @@ async fn listen(bind: SocketAddr) -> Result<(SocketAddr, TcpListener), StartErro
     Ok((listener.local_addr().map_err(error)?, listener))
 }
 
-/// Loads the engines on a thread of their own: models take seconds, and the port answers meanwhile.
+/// Loads the engines: models take seconds, and the port answers meanwhile.
 async fn load(config: &Config, scheduler: &Scheduler) -> Result<EngineSet, StartError> {
     let (engines, gate) = (config.engines.clone(), scheduler.gate());
-    let loaded = tokio::task::spawn_blocking(move || catalog::load(&engines, gate)).await;
-    match loaded {
-        Ok(result) => result.map_err(|errors| StartError::Engines { errors }),
+    let loaded = blocking(move || catalog::load(&engines, gate)).await;
+    loaded.map_err(|errors| StartError::Engines { errors })
+}
+
+/// Waits for what would hold up a tokio worker, done on a thread of its own. A panic goes on here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }

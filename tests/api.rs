@@ -3,25 +3,18 @@
 
 mod socket;
 
-use std::time::Duration;
-
 use antiphon::app::Server;
 use antiphon::backend::catalog::{LlmConfig, TtsConfig};
 use antiphon::backend::scripted::{ScriptedLlmConfig, ScriptedTtsConfig, Step};
 use antiphon::config::Config;
 use antiphon::server::{KeyConfig, KeyRole};
-use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use socket::start;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use socket::{Client, DEADLINE, start};
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
-
-const DEADLINE: Duration = Duration::from_secs(30);
+use tokio_tungstenite::MaybeTlsStream;
+use tokio_tungstenite::tungstenite::Message;
 
 /// Every answer of the language model takes these steps.
 fn config(llm: Vec<Step>) -> Config {
@@ -53,76 +46,27 @@ async fn send(
     key: Option<&str>,
     body: Option<Value>,
 ) -> (u16, Value) {
-    let mut stream = TcpStream::connect(server.address()).await.expect("connects");
-    let key = key.map_or_else(String::new, |key| format!("Authorization: Bearer {key}\r\n"));
+    let key = key.map_or_else(String::new, |key| format!("\nAuthorization: Bearer {key}"));
     let body = body.map_or_else(String::new, |body| body.to_string());
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{key}");
-    let length = format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    stream.write_all((head + &length).as_bytes()).await.expect("writes");
-    let mut answer = Vec::new();
-    timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("in time").expect("reads");
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
-    (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    let request = format!("{method} {path}\nContent-Type: application/json{key}");
+    socket::http(server.address(), &request, &body).await
 }
 
-struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+/// A client with its session; gives the session's id too.
+async fn connect(server: &Server, key: Option<&str>) -> (Client, String) {
+    let mut client = Client::try_connect_as(server.address(), "", key).await.expect("the upgrade");
+    let created = client.until("session.created").await;
+    (client, created["session"]["id"].as_str().expect("an id").to_owned())
+}
 
-impl Client {
-    async fn try_connect(server: &Server, key: Option<&str>) -> Result<Self, Error> {
-        let url = format!("ws://{}/v1/realtime?model=test", server.address());
-        let mut request = url.into_client_request().expect("a request");
-        if let Some(key) = key {
-            let value = format!("Bearer {key}").parse().expect("a header");
-            request.headers_mut().insert("authorization", value);
-        }
-        Ok(Self(connect_async(request).await?.0))
-    }
-
-    /// Connects; gives the session's id too.
-    async fn connect(server: &Server, key: Option<&str>) -> (Self, String) {
-        let mut client = Self::try_connect(server, key).await.expect("the upgrade");
-        let created = client.until("session.created").await;
-        (client, created["session"]["id"].as_str().expect("an id").to_owned())
-    }
-
-    async fn send(&mut self, event: Value) {
-        self.0.send(Message::Text(event.to_string().into())).await.expect("the socket is open");
-    }
-
-    async fn frame(&mut self) -> Message {
-        let frame = timeout(DEADLINE, self.0.next()).await.expect("a frame in time");
-        frame.expect("the socket is open").expect("a good frame")
-    }
-
-    async fn until(&mut self, kind: &str) -> Value {
-        loop {
-            if let Message::Text(text) = self.frame().await {
-                let event: Value = serde_json::from_str(&text).expect("JSON");
-                if event["type"] == kind {
-                    return event;
-                }
-            }
-        }
-    }
-
-    async fn respond(&mut self) {
-        let content = json!([{"type": "input_text", "text": "Hello"}]);
-        let item = json!({"type": "message", "role": "user", "content": content});
-        self.send(json!({"type": "conversation.item.create", "item": item})).await;
-        self.send(json!({"type": "response.create", "response": {"output_modalities": ["text"]}})).await;
-    }
-
-    /// The last event and the close code.
-    async fn ending(&mut self) -> (Value, u16) {
-        let mut last = Value::Null;
-        loop {
-            match self.frame().await {
-                Message::Text(text) => last = serde_json::from_str(&text).expect("JSON"),
-                Message::Close(frame) => return (last, frame.expect("a code").code.into()),
-                _ => {}
-            }
+/// The last event and the close code.
+async fn ending(client: &mut Client) -> (Value, u16) {
+    let mut last = Value::Null;
+    loop {
+        match client.frame().await {
+            Message::Text(text) => last = serde_json::from_str(&text).expect("JSON"),
+            Message::Close(frame) => return (last, frame.expect("a code").code.into()),
+            _ => {}
         }
     }
 }
@@ -138,8 +82,8 @@ fn quick() -> Vec<Step> {
 #[tokio::test]
 async fn status_tells_the_whole_server() {
     let server = start(config(quick())).await;
-    let (mut client, id) = Client::connect(&server, None).await;
-    client.respond().await;
+    let (mut client, id) = connect(&server, None).await;
+    client.ask("Hello").await;
     client.until("response.done").await;
     let (_, body) = ask(&server, "GET", &format!("/api/sessions/{id}"), None).await;
     assert_eq!(body["requests"][0]["owner"], Value::Null, "without keys, this machine sees all: {body}");
@@ -163,9 +107,9 @@ async fn status_tells_the_whole_server() {
 #[tokio::test]
 async fn users_see_their_own_and_an_administrator_all() {
     let server = start(with_keys(config(quick()))).await;
-    let (mut anna, annas) = Client::connect(&server, Some("anna")).await;
-    let (_ben, bens) = Client::connect(&server, Some("ben")).await;
-    anna.respond().await;
+    let (mut anna, annas) = connect(&server, Some("anna")).await;
+    let (_ben, bens) = connect(&server, Some("ben")).await;
+    anna.ask("Hello").await;
     let id = anna.until("response.done").await["response"]["id"].as_str().expect("an id").to_owned();
     let ids = |body: &Value, of: &str| -> Vec<String> {
         let list = body[of].as_array().expect("a list").iter();
@@ -209,9 +153,9 @@ async fn users_see_their_own_and_an_administrator_all() {
 #[tokio::test]
 async fn a_cancelled_response_is_seen_by_its_client_and_the_session_goes_on() {
     let server = start(with_keys(config(slow()))).await;
-    let (mut anna, _) = Client::connect(&server, Some("anna")).await;
+    let (mut anna, _) = connect(&server, Some("anna")).await;
     for key in ["anna", "root"] {
-        anna.respond().await;
+        anna.ask("Hello").await;
         let id = anna.until("response.created").await["response"]["id"].as_str().expect("an id").to_owned();
         let path = format!("/api/requests/{id}");
         assert_eq!(ask(&server, "DELETE", &path, Some("ben")).await.0, 404);
@@ -228,10 +172,10 @@ async fn a_cancelled_response_is_seen_by_its_client_and_the_session_goes_on() {
 #[tokio::test]
 async fn cancelling_all_cancels_ones_own_and_for_an_administrator_all() {
     let server = start(with_keys(config(slow()))).await;
-    let (mut anna, _) = Client::connect(&server, Some("anna")).await;
-    let (mut ben, _) = Client::connect(&server, Some("ben")).await;
+    let (mut anna, _) = connect(&server, Some("anna")).await;
+    let (mut ben, _) = connect(&server, Some("ben")).await;
     for client in [&mut anna, &mut ben] {
-        client.respond().await;
+        client.ask("Hello").await;
         client.until("response.created").await;
     }
     let (_, body) = ask(&server, "DELETE", "/api/requests", Some("anna")).await;
@@ -281,14 +225,12 @@ async fn a_limit_is_told_on_the_wire_with_its_code_key_and_retry() {
     config.session.per_user.max_responses_per_minute = 1;
     config.session.per_user.max_sessions = 1;
     let server = start(config).await;
-    let (mut anna, _) = Client::connect(&server, Some("anna")).await;
-    let Err(Error::Http(refused)) = Client::try_connect(&server, Some("anna")).await else {
-        panic!("not refused")
-    };
-    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].as_bytes()), (429, &b"10"[..]));
-    let body: Value = serde_json::from_slice(refused.body().as_deref().expect("a body")).expect("JSON");
-    assert_eq!(body["error"]["code"], "session_limit_reached");
-    anna.respond().await;
+    let (mut anna, _) = connect(&server, Some("anna")).await;
+    let refused = Client::try_connect_as(server.address(), "", Some("anna")).await;
+    let refused = refused.err().expect("one session at most");
+    assert_eq!((refused.status, refused.retry_after), (429, Some(10)));
+    assert_eq!(refused.body["error"]["code"], "session_limit_reached");
+    anna.ask("Hello").await;
     anna.until("response.done").await;
     anna.send(json!({"type": "response.create", "event_id": "mine"})).await;
     let error = anna.until("error").await["error"].clone();
@@ -298,8 +240,8 @@ async fn a_limit_is_told_on_the_wire_with_its_code_key_and_retry() {
     assert!(
         message.contains("session.per_user.max_responses_per_minute") && message.contains("Try again in")
     );
-    let (mut ben, _) = Client::connect(&server, Some("ben")).await;
-    ben.respond().await;
+    let (mut ben, _) = connect(&server, Some("ben")).await;
+    ben.ask("Hello").await;
     assert_eq!(ben.until("response.done").await["response"]["status"], "completed");
     server.stop().await.expect("everything ends");
 }
@@ -311,8 +253,8 @@ async fn the_end_of_a_session_is_told_before_the_close_frame() {
         let limits = &mut config.session.limits;
         *(if key == "idle_s" { &mut limits.idle_s } else { &mut limits.max_session_s }) = 1;
         let server = start(config).await;
-        let (mut client, _) = Client::connect(&server, None).await;
-        let (last, closed) = client.ending().await;
+        let (mut client, _) = connect(&server, None).await;
+        let (last, closed) = ending(&mut client).await;
         assert_eq!((&last["type"], &last["error"]["code"]), (&json!("error"), &json!(code)), "{last}");
         assert!(last["error"]["message"].as_str().is_some_and(|text| text.contains(key)), "{last}");
         assert_eq!(closed, close);
@@ -325,7 +267,7 @@ async fn a_socket_without_life_is_told_and_closed() {
     let mut config = config(quick());
     config.server.ping_interval_s = 1;
     let server = start(config).await;
-    let (mut client, _) = Client::connect(&server, None).await;
+    let (mut client, _) = connect(&server, None).await;
     timeout(DEADLINE, async {
         while !server.sessions().is_empty() {
             tokio::task::yield_now().await; // the client is not polled: it answers no ping

@@ -13,12 +13,8 @@ use antiphon::session::health::SessionHealth;
 use antiphon::session::lifecycle::{Phase, RequestKind, RequestView, Stage as EngineStage};
 use antiphon::session::{Action, SessionConfig, SessionError, SessionEvent};
 use antiphon::telemetry::Metrics;
-use support::{Client, Stage};
+use support::{Client, Stage, respond};
 use tokio::time::timeout;
-
-fn respond() -> Action {
-    Action::CreateResponse(Box::default())
-}
 
 fn requests(stage: &Stage, kind: RequestKind) -> Vec<RequestView> {
     let mut views = stage.router.requests().views(|_| true);

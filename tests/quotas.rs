@@ -14,23 +14,12 @@ use antiphon::session::router::{OpenError, Owner};
 use antiphon::session::settings::Modality;
 use antiphon::session::{Action, FeaturesConfig, LiveSettings, SessionConfig, SessionError, SessionEvent};
 use antiphon::telemetry::Metrics;
-use support::{Client, Stage, open_gate, settings, spoken_text};
-
-fn respond() -> Action {
-    Action::CreateResponse(Box::default())
-}
+use support::{Client, Stage, open_gate, respond, settings, spoken_text};
 
 fn stage(change: impl FnOnce(&mut SessionConfig)) -> Stage {
     let mut config = SessionConfig::default();
     change(&mut config);
     Stage::with_config(ScriptedStt::saying(1, "Good morning."), ScriptedLlm::echoing(), config)
-}
-
-fn error(event: &SessionEvent) -> Option<SessionError> {
-    match event {
-        SessionEvent::Error { error, .. } => Some(error.clone()),
-        _ => None,
-    }
 }
 
 async fn quota_error(client: &mut Client) -> QuotaError {
@@ -45,6 +34,14 @@ async fn answers(client: &mut Client, text: &str) {
     client.send(respond()).await;
     let view = client.response_done().await;
     assert_eq!((&view.status, spoken_text(&view)), (&ResponseStatus::Completed, format!("You said: {text}")));
+}
+
+/// Told to whomever: limits also speak up by themselves.
+fn error(event: &SessionEvent) -> Option<SessionError> {
+    match event {
+        SessionEvent::Error { error, .. } => Some(error.clone()),
+        _ => None,
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,90 +3,27 @@
 
 mod socket;
 
-use std::time::Duration;
-
 use antiphon::app::Server;
-use antiphon::protocol::ServerMessage;
-use futures::{SinkExt, StreamExt};
+use futures::SinkExt;
 use serde_json::{Value, json};
-use socket::{config, start};
-use tokio::net::TcpStream;
+use socket::{Client, DEADLINE, config, get, start};
 use tokio::time::timeout;
+use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-const DEADLINE: Duration = Duration::from_secs(30);
-
-struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
-
-impl Client {
-    async fn connect(server: &Server) -> Self {
-        let url = format!("ws://{}/v1/realtime?model=test", server.address());
-        let mut client = Self(connect_async(url).await.expect("the upgrade").0);
-        assert_eq!(client.event().await["type"], "session.created");
-        client
-    }
-
-    async fn send(&mut self, event: Value) {
-        self.raw(Message::Text(event.to_string().into())).await;
-    }
-
-    async fn raw(&mut self, frame: Message) {
-        self.0.send(frame).await.expect("the socket is open");
-    }
-
-    async fn frame(&mut self) -> Message {
-        let frame = timeout(DEADLINE, self.0.next()).await.expect("a frame in time");
-        frame.expect("the socket is open").expect("a good frame")
-    }
-
-    /// The next event; each is read by the wire types too.
-    async fn event(&mut self) -> Value {
-        loop {
-            match self.frame().await {
-                Message::Text(text) => {
-                    let read: ServerMessage = serde_json::from_str(&text).expect("an event of the protocol");
-                    assert!(!read.event_id.is_empty());
-                    return serde_json::from_str(&text).expect("JSON");
-                }
-                Message::Ping(_) => {}
-                other => panic!("expected an event, got {other:?}"),
-            }
-        }
-    }
-
-    async fn until(&mut self, kind: &str) -> Value {
-        loop {
-            let event = self.event().await;
-            if event["type"] == kind {
-                return event;
-            }
-        }
-    }
-
-    async fn write(&mut self, text: &str) {
-        let content = json!([{"type": "input_text", "text": text}]);
-        let item = json!({"type": "message", "role": "user", "content": content});
-        self.send(json!({"type": "conversation.item.create", "item": item})).await;
-        let response = json!({"output_modalities": ["text"], "metadata": {"said": text}});
-        self.send(json!({"type": "response.create", "response": response})).await;
-    }
-
-    async fn close_code(&mut self) -> u16 {
-        loop {
-            if let Message::Close(frame) = self.frame().await {
-                return frame.expect("a code").code.into();
-            }
-        }
-    }
+/// Asks in writing, with the same words as metadata.
+async fn write(client: &mut Client, text: &str) {
+    client.item(text).await;
+    let response = json!({"output_modalities": ["text"], "metadata": {"said": text}});
+    client.send(json!({"type": "response.create", "response": response})).await;
 }
 
 #[tokio::test]
 async fn bad_frames_get_an_error_each_and_the_session_goes_on() {
     let server = start(config()).await;
-    let mut client = Client::connect(&server).await;
+    let mut client = Client::admitted(server.address()).await;
     let text = |text: &str| Message::Text(text.to_owned().into());
     let append = |audio: &str| json!({"event_id": "e1", "type": "input_audio_buffer.append", "audio": audio});
     let cases = [
@@ -114,12 +51,12 @@ async fn bad_frames_get_an_error_each_and_the_session_goes_on() {
     ];
     for (frame, code, event_id) in cases {
         let sent = frame.to_string();
-        client.raw(frame).await;
+        client.0.send(frame).await.expect("the socket is open");
         let error = client.until("error").await["error"].clone();
         assert_eq!(error["code"], code, "{sent}: {error}");
         assert_eq!(error["event_id"], event_id, "{sent}: {error}");
     }
-    client.write("Still there?").await;
+    write(&mut client, "Still there?").await;
     assert_eq!(client.until("response.done").await["response"]["status"], "completed");
     server.stop().await.expect("everything ends");
 }
@@ -129,13 +66,13 @@ async fn a_frame_over_the_limit_is_told_its_size() {
     let mut config = config();
     config.server.max_frame_bytes = 1_000;
     let server = start(config).await;
-    let mut client = Client::connect(&server).await;
+    let mut client = Client::admitted(server.address()).await;
     let audio = "A".repeat(1_200);
     client.send(json!({"type": "input_audio_buffer.append", "audio": audio})).await;
     let error = client.until("error").await["error"].clone();
     assert_eq!(error["code"], "frame_too_large");
     assert!(error["message"].as_str().is_some_and(|text| text.contains("1000")), "{error}");
-    client.write("Hi").await;
+    write(&mut client, "Hi").await;
     client.until("response.done").await;
     server.stop().await.expect("everything ends");
 }
@@ -143,7 +80,7 @@ async fn a_frame_over_the_limit_is_told_its_size() {
 #[tokio::test]
 async fn a_partial_update_changes_what_it_names_and_everything_is_echoed() {
     let server = start(config()).await;
-    let mut client = Client::connect(&server).await;
+    let mut client = Client::admitted(server.address()).await;
     let detection = json!({"type": "server_vad", "threshold": 0.6, "silence_duration_ms": 700});
     let input = json!({"turn_detection": detection, "transcription": {"model": "whisper-1"}});
     let session = json!({"type": "realtime", "tracing": "auto", "audio": {"input": input}});
@@ -197,7 +134,7 @@ async fn a_full_server_answers_503_and_takes_the_next_when_one_leaves() {
     config.server.max_sessions = 1;
     config.server.admission.max_connections = 1;
     let server = start(config).await;
-    let mut first = Client::connect(&server).await;
+    let mut first = Client::admitted(server.address()).await;
     let url = format!("ws://{}/v1/realtime", server.address());
     let Err(Error::Http(refused)) = connect_async(url.as_str()).await else { panic!("not refused") };
     assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].as_bytes()), (503, &b"5"[..]));
@@ -215,7 +152,7 @@ async fn a_full_server_answers_503_and_takes_the_next_when_one_leaves() {
 #[tokio::test]
 async fn shutdown_closes_every_session_with_1012_and_ends_every_task() {
     let server = start(config()).await;
-    let mut clients = [Client::connect(&server).await, Client::connect(&server).await];
+    let mut clients = [Client::admitted(server.address()).await, Client::admitted(server.address()).await];
     let closed = async move {
         for client in &mut clients {
             assert_eq!(client.close_code().await, 1012);
@@ -243,10 +180,10 @@ async fn under_churn_nobody_hears_anybody_else() {
 
 async fn come_talk_and_go(server: &Server, number: usize) {
     for round in 0..4 {
-        let mut client = Client::connect(server).await;
+        let mut client = Client::admitted(server.address()).await;
         for turn in 0..3 {
             let said = format!("word-{number}-{round}-{turn}");
-            client.write(&said).await;
+            write(&mut client, &said).await;
             let done = client.until("response.done").await["response"].clone();
             assert_eq!(done["metadata"]["said"], said);
             assert_eq!(done["output"][0]["content"][0]["text"], format!("You said: {said}"));
@@ -260,7 +197,7 @@ async fn come_talk_and_go(server: &Server, number: usize) {
 #[tokio::test]
 async fn a_spoken_turn_goes_over_the_wire_in_order() {
     let server = start(config()).await;
-    let mut client = Client::connect(&server).await;
+    let mut client = Client::admitted(server.address()).await;
     let tone: Vec<u8> = (0..24_000)
         .flat_map(|at| (if (at / 20) % 2 == 0 { 8_000i16 } else { -8_000 }).to_le_bytes())
         .collect();
@@ -295,8 +232,8 @@ async fn a_port_in_use_is_told_with_the_next_step() {
 #[tokio::test]
 async fn health_metrics_and_pages_answer() {
     let server = start(config()).await;
-    let mut client = Client::connect(&server).await;
-    client.write("Hi").await;
+    let mut client = Client::admitted(server.address()).await;
+    write(&mut client, "Hi").await;
     client.until("response.done").await;
     for (path, expected) in [
         ("/healthz", "ok"),
@@ -306,18 +243,8 @@ async fn health_metrics_and_pages_answer() {
         ("/assets/app.js", "import"),
         ("/nothing", "not_found"),
     ] {
-        let body = get(&server, path).await;
+        let body = get(server.address(), path).await.to_string();
         assert!(body.to_lowercase().contains(expected), "{path}: {body}");
     }
     server.stop().await.expect("everything ends");
-}
-
-async fn get(server: &Server, path: &str) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = TcpStream::connect(server.address()).await.expect("connects");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("writes");
-    let mut body = Vec::new();
-    timeout(DEADLINE, stream.read_to_end(&mut body)).await.expect("in time").expect("reads");
-    String::from_utf8_lossy(&body).into_owned()
 }

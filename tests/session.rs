@@ -1,21 +1,15 @@
-//! Sessions as their clients see them: turns, answers, interruptions, faults, the end. Scripted engines, no
-//! socket, paused time.
+//! Sessions as their clients see them: turns, answers, settings, isolation. Scripted engines, no socket, paused
+//! time.
 
 mod support;
 
 use std::time::Duration;
 
-use antiphon::backend::scripted::{Hang, ScriptedLlm, ScriptedStt, Step};
-use antiphon::engine::llm::ChatRole;
-use antiphon::session::conversation::ItemStatus;
-use antiphon::session::event::{CloseReason, ResponseEvent, ResponseStatus};
+use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt, Step};
+use antiphon::session::event::ResponseStatus;
 use antiphon::session::settings::{Modality, SettingsPatch};
-use antiphon::session::{Action, SessionConfig, SessionError, SessionEvent};
-use support::{Client, Stage, spoken_text};
-
-fn respond() -> Action {
-    Action::CreateResponse(Box::default())
-}
+use antiphon::session::{Action, SessionError, SessionEvent};
+use support::{Stage, error, respond, spoken_text};
 
 #[tokio::test(start_paused = true)]
 async fn a_spoken_turn_has_the_chain_of_the_protocol() {
@@ -126,60 +120,6 @@ async fn the_speculative_answer_is_the_one_that_is_heard() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn speaking_over_an_answer_stops_it_and_cuts_the_history_to_what_was_heard() {
-    let answer = "One two three four five six seven eight nine ten. Eleven twelve thirteen fourteen fifteen.";
-    let stage = Stage::new(ScriptedStt::saying(1, "Count."), ScriptedLlm::saying(1, answer));
-    let mut client = stage.open();
-    client.say(600).await;
-    client.until(audio).await;
-    tokio::time::sleep(Duration::from_millis(900)).await;
-    client.sound(true, 200).await;
-    let interrupted = client.response_done().await;
-    assert_eq!(interrupted.status, ResponseStatus::Interrupted);
-    let heard = spoken_text(&interrupted);
-    assert!(answer.starts_with(&heard) && !heard.is_empty() && heard.len() < answer.len() / 2, "{heard:?}");
-    assert_eq!(interrupted.output[0].status, ItemStatus::Incomplete);
-    let names = client.names();
-    let started = names.iter().rposition(|name| *name == "speech_started").expect("it was heard");
-    assert!(started < names.len() - 1, "speech_started comes first, so that clients stop at once: {names:?}");
-    client.sound(false, 1_400).await;
-    client.response_done().await;
-    let calls = stage.llm.calls();
-    let history: Vec<_> = calls.last().expect("a call").messages.iter().collect();
-    assert_eq!(history[1].role, ChatRole::Assistant);
-    assert_eq!(history[1].content, heard, "the model sees what was heard, no more");
-}
-
-fn audio(event: &SessionEvent) -> Option<()> {
-    matches!(event, SessionEvent::Response(ResponseEvent::AudioDelta(..))).then_some(())
-}
-
-#[tokio::test(start_paused = true)]
-async fn audio_leaves_at_the_pace_of_playback() {
-    let words = "word ".repeat(60);
-    let stage = Stage::new(ScriptedStt::saying(1, "Speak."), ScriptedLlm::saying(1, &words));
-    let mut client = stage.open();
-    client.write("Speak.").await;
-    client.send(respond()).await;
-    client.until(audio).await;
-    let begun = tokio::time::Instant::now();
-    client.response_done().await;
-    let sent: usize = client.seen.iter().map(audio_bytes).sum();
-    let duration = Duration::from_secs_f64(sent as f64 / 48_000.0);
-    let took = begun.elapsed();
-    assert!(duration > Duration::from_secs(10), "a long answer: {duration:?}");
-    let ahead = duration.saturating_sub(took);
-    assert!((1_300..=1_700).contains(&ahead.as_millis()), "{ahead:?} ahead of playback");
-}
-
-fn audio_bytes(event: &SessionEvent) -> usize {
-    match event {
-        SessionEvent::Response(ResponseEvent::AudioDelta(_, bytes)) => bytes.len(),
-        _ => 0,
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn text_turns_are_answered_in_text() {
     let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::echoing());
     let mut client = stage.open_with(|settings| settings.modality = Modality::Text);
@@ -217,16 +157,6 @@ async fn one_response_at_a_time_and_cancel_needs_one() {
     assert_eq!(client.response_done().await.status, ResponseStatus::Cancelled);
     client.send(respond()).await;
     assert_eq!(client.response_done().await.status, ResponseStatus::Completed);
-}
-
-fn error(event: &SessionEvent) -> Option<SessionError> {
-    match event {
-        SessionEvent::Error { error, client_event_id } => {
-            assert_eq!(client_event_id.as_deref(), Some("from-test"));
-            Some(error.clone())
-        }
-        _ => None,
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -280,126 +210,6 @@ async fn a_full_buffer_is_told_and_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_engine_fails_one_response_and_the_session_goes_on() {
-    let stage = Stage::new(ScriptedStt::saying(1, "Hello."), ScriptedLlm::echoing());
-    stage.llm.set_calls(vec![
-        vec![Step::error(1, "out of order")],
-        vec![Step::error(1, "out of order")], // the one retry
-        vec![Step::text(0, "Half a"), Step::panic(5)],
-        vec![Step::text(0, "Well again.")],
-    ]);
-    let mut client = stage.open();
-    client.write("One").await;
-    for _ in 0..2 {
-        client.send(respond()).await;
-        let failed = client.response_done().await;
-        assert!(matches!(failed.status, ResponseStatus::Failed(_)), "{:?}", failed.status);
-    }
-    client.send(respond()).await;
-    assert_eq!(spoken_text(&client.response_done().await), "Well again.");
-    assert!(stage.pools.stats().iter().all(|pool| pool.in_use == 0), "{:?}", stage.pools.stats());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_that_fails_before_it_says_anything_is_tried_once_more() {
-    let stage = Stage::new(ScriptedStt::saying(1, "Hello."), ScriptedLlm::echoing());
-    let faults = [Step::error(1, "out of order"), Step::panic(1), Step::hang(Hang::IgnoringCancel)];
-    let mut client = stage.open();
-    client.write("One").await;
-    for fault in faults {
-        stage.llm.set_calls(vec![vec![fault], vec![Step::text(0, "Well again.")]]);
-        client.send(respond()).await;
-        assert_eq!(spoken_text(&client.response_done().await), "Well again.");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_turn_that_cannot_be_transcribed_is_told() {
-    let stage = Stage::new(ScriptedStt::saying(1, "Hello."), ScriptedLlm::echoing());
-    stage.stt.set_calls(vec![
-        // Ahead of time and at the turn's end, each with one retry.
-        vec![Step::error(1, "deaf")],
-        vec![Step::error(1, "deaf")],
-        vec![Step::error(1, "still deaf")],
-        vec![Step::error(1, "still deaf")],
-        vec![Step::text(1, "Better.")],
-    ]);
-    let mut client = stage.open();
-    client.say(600).await;
-    client.until(|event| matches!(event, SessionEvent::TranscriptionFailed { .. }).then_some(())).await;
-    assert!(matches!(client.response_done().await.status, ResponseStatus::Failed(_)));
-    client.say(600).await;
-    assert_eq!(spoken_text(&client.response_done().await), "You said: Better.");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_engine_that_hangs_is_given_up_and_its_slot_comes_back() {
-    let stage = Stage::new(ScriptedStt::saying(1, "Hello."), ScriptedLlm::echoing());
-    let hang = || vec![Step::hang(Hang::UntilCancelled)];
-    stage.llm.set_calls(vec![hang(), hang(), vec![Step::text(0, "Hi.")]]);
-    let mut client = stage.open();
-    client.write("One").await;
-    client.send(respond()).await;
-    let failed = client.response_done().await;
-    assert!(matches!(failed.status, ResponseStatus::Failed(SessionError::Engine(_))), "{:?}", failed.status);
-    client.send(respond()).await;
-    assert_eq!(client.response_done().await.status, ResponseStatus::Completed);
-    assert_eq!(stage.pools.llm.stats().in_use, 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_clients_truncation_corrects_the_history() {
-    let answer = "One two three four five.";
-    let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::saying(0, answer));
-    let mut client = stage.open();
-    client.write("Count.").await;
-    client.send(respond()).await;
-    let item = client.response_done().await.output[0].id.clone();
-    client.send(Action::TruncateItem { item: item.clone(), audio_end_ms: 60_000 }).await;
-    assert!(matches!(client.until(error).await, SessionError::TruncatePastEnd { .. }));
-    client.send(Action::TruncateItem { item: item.clone(), audio_end_ms: 500 }).await;
-    client.send(Action::RetrieveItem(item)).await;
-    let retrieved = client
-        .until(|event| match event {
-            SessionEvent::ItemRetrieved(item) => Some(item.clone()),
-            _ => None,
-        })
-        .await;
-    let text = format!("{:?}", retrieved.body);
-    assert!(text.contains("One") && !text.contains("five"), "{text}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn truncating_the_answer_that_plays_stops_it() {
-    let answer = "One two three four five six seven eight nine ten. Eleven twelve thirteen fourteen fifteen.";
-    let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::saying(0, answer));
-    let mut client = stage.open();
-    client.write("Count.").await;
-    client.send(respond()).await;
-    let speaking = |event: &SessionEvent| match event {
-        SessionEvent::Response(ResponseEvent::AudioDelta(place, _)) => Some(place.item.clone()),
-        _ => None,
-    };
-    let item = client.until(speaking).await;
-    tokio::time::sleep(Duration::from_millis(900)).await;
-    client.send(Action::TruncateItem { item: item.clone(), audio_end_ms: 60_000 }).await;
-    assert!(matches!(client.until(error).await, SessionError::TruncatePastEnd { .. }), "it plays on");
-    client.send(Action::TruncateItem { item: item.clone(), audio_end_ms: 500 }).await;
-    assert_eq!(client.response_done().await.status, ResponseStatus::Cancelled);
-    let truncated = |event: &SessionEvent| match event {
-        SessionEvent::ItemTruncated { item, audio_end_ms } => Some((item.clone(), *audio_end_ms)),
-        _ => None,
-    };
-    assert_eq!(client.until(truncated).await, (item, 500));
-    client.send(respond()).await;
-    assert_eq!(client.response_done().await.status, ResponseStatus::Completed);
-    let history = stage.llm.calls().pop().expect("a second call").messages;
-    let heard =
-        &history.iter().find(|message| message.role == ChatRole::Assistant).expect("the answer").content;
-    assert!(answer.starts_with(heard.as_str()) && heard.len() < answer.len() / 2, "{heard}");
-}
-
-#[tokio::test(start_paused = true)]
 async fn the_voice_is_fixed_once_it_was_heard_and_updates_apply_whole_or_not_at_all() {
     let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::echoing());
     let mut client = stage.open();
@@ -421,84 +231,6 @@ async fn the_voice_is_fixed_once_it_was_heard_and_updates_apply_whole_or_not_at_
         })
         .await;
     assert_eq!((view.settings.voice.as_str(), view.settings.instructions.as_str()), ("alloy", "Changed."));
-}
-
-async fn closing(client: &mut Client) -> CloseReason {
-    client
-        .until(|event| match event {
-            SessionEvent::Closing(reason) => Some(*reason),
-            _ => None,
-        })
-        .await
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_session_ends_when_idle_and_when_its_time_is_over() {
-    let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::echoing());
-    let mut silent = stage.open();
-    let mut config = SessionConfig::default();
-    config.limits.max_session_s = 30;
-    let short = Stage::with_config(ScriptedStt::saying(1, ""), ScriptedLlm::echoing(), config);
-    let mut expiring = short.open();
-    assert_eq!(closing(&mut expiring).await, CloseReason::Expired);
-    tokio::time::sleep(Duration::from_secs(600)).await;
-    assert_eq!(closing(&mut silent).await, CloseReason::Idle);
-    assert!(stage.router.is_empty() && short.router.is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_read_is_let_go() {
-    let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::echoing());
-    let mut client = stage.open();
-    for _ in 0..400 {
-        if client.session.commands.send(bad_command()).await.is_err() {
-            break;
-        }
-    }
-    assert_eq!(closing(&mut client).await, CloseReason::SlowClient);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_sends_faster_than_it_reads_is_held_up_and_loses_nothing() {
-    let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::echoing());
-    let mut client = stage.open();
-    let commands = client.session.commands.clone();
-    let burst = async {
-        for _ in 0..1_000 {
-            commands.send(bad_command()).await.expect("the session runs");
-        }
-    };
-    let reading = async {
-        tokio::time::sleep(Duration::from_secs(5)).await; // it reads nothing for a while
-        for _ in 0..1_000 {
-            client.until(error).await;
-        }
-    };
-    futures::join!(burst, reading);
-}
-
-fn bad_command() -> antiphon::session::SessionCommand {
-    let action = Action::CancelResponse(None);
-    antiphon::session::SessionCommand { client_event_id: Some("from-test".to_owned()), action }
-}
-
-#[tokio::test(start_paused = true)]
-async fn at_shutdown_the_answer_that_runs_is_finished() {
-    let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::saying(200, "One last thing."));
-    let mut client = stage.open();
-    client.write("Hi").await;
-    client.send(respond()).await;
-    client.until(|event| matches!(event, SessionEvent::Response(_)).then_some(())).await;
-    let runtime = stage.runtime.clone();
-    let drained = tokio::join!(runtime.drain(Duration::from_secs(20)), async {
-        let view = client.response_done().await;
-        assert_eq!(
-            (view.status.clone(), spoken_text(&view).as_str()),
-            (ResponseStatus::Completed, "One last thing.")
-        );
-        assert_eq!(closing(&mut client).await, CloseReason::Shutdown);
-    });
-    drained.0.expect("every task ended");
 }
 
 #[tokio::test(start_paused = true)]

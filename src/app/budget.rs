@@ -71,7 +71,19 @@ pub(super) fn apply_measured(priced: &mut [Priced], engines: &EngineSet) {
 pub(super) fn rows(config: &Config, priced: &[Priced]) -> Vec<Row> {
     let engines = priced.iter().filter_map(|entry| Some(engine_row(entry, entry.cost.as_ref().ok()?)));
     let own = [sessions_row(config.server.max_sessions), server_row()];
-    engines.chain(growth(config, priced)).chain(own).collect()
+    engines.chain(turn_row(config)).chain(growth(config, priced)).chain(own).collect()
+}
+
+/// The model that hears ends of turns, where there is one.
+fn turn_row(config: &Config) -> Option<Row> {
+    Some(Row {
+        name: "turn detector".to_owned(),
+        key: "engines.turn.model".to_owned(),
+        count: 1,
+        fixed: Bytes { ram: config.engines.turn.ram_bytes()?, vram: 0 },
+        source: Source::Declared.as_str().to_owned(),
+        ..Row::default()
+    })
 }
 
 /// What pools may grow by: copies of their first engine that is no fallback.
@@ -152,6 +164,18 @@ mod tests {
         let rows = rows(&config, &catalog::costs(&config.engines));
         let tts = rows.iter().find(|row| row.name == "tts scripted-tts").expect("its row");
         assert_eq!(tts.total().ram, 160 << 20);
+    }
+
+    #[test]
+    fn the_turn_detector_is_counted_where_its_file_is() {
+        let turn = |model: &str| {
+            let config = config(&[("engines.turn.model", model)]);
+            rows(&config, &[]).into_iter().find(|row| row.name == "turn detector").map(|row| row.total().ram)
+        };
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/src/backend/smart_turn/tests.onnx");
+        let length = std::fs::metadata(model).expect("the tests' graph").len();
+        assert_eq!(turn(model), Some(2 * length + (16 << 20)));
+        assert_eq!(turn("/nowhere/smart-turn.onnx"), None);
     }
 
     #[test]

@@ -36,6 +36,11 @@ impl Encoder {
         if whole.is_empty() { Vec::new() } else { vec![whole] }
     }
 
+    /// Bytes of what it remembers.
+    pub fn bytes(&self) -> usize {
+        self.opus.as_ref().map_or(0, |opus| opus.bytes())
+    }
+
     /// Gives what is begun and not whole, with silence behind it. The stream may go on.
     pub fn finish(&mut self) -> Option<Vec<u8>> {
         self.opus.as_mut().and_then(|opus| opus.finish())
@@ -53,6 +58,11 @@ impl Decoder {
     /// A decoder at the begin of a stream.
     pub const fn new(format: AudioFormat) -> Self {
         Self { format, opus: None }
+    }
+
+    /// Bytes of what it remembers.
+    pub fn bytes(&self) -> usize {
+        self.opus.as_ref().map_or(0, |opus| opus.bytes())
     }
 
     /// What it reads.
@@ -82,6 +92,19 @@ mod tests {
 
     fn decode(format: AudioFormat, bytes: &[u8]) -> Result<Vec<i16>, AudioError> {
         Decoder::new(format).decode(bytes)
+    }
+
+    #[test]
+    fn opus_alone_remembers_and_only_once_it_is_used() {
+        for format in AudioFormat::ALL {
+            let (mut encoder, mut decoder) = (Encoder::new(format), Decoder::new(format));
+            assert_eq!((encoder.bytes(), decoder.bytes()), (0, 0), "{format:?}");
+            for piece in encoder.encode(&[0; 960]) {
+                decoder.decode(&piece).expect("what was encoded");
+            }
+            let opus = format == AudioFormat::Opus;
+            assert_eq!((encoder.bytes() > 30_000, decoder.bytes() > 18_000), (opus, opus), "{format:?}");
+        }
     }
 
     #[test]

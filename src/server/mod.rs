@@ -12,6 +12,7 @@ pub mod config;
 mod convert;
 mod health;
 mod models;
+mod one_close;
 mod opening;
 mod pages;
 mod realtime;

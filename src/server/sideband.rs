@@ -11,13 +11,15 @@ use axum::response::Response;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use yawc::{Frame, HttpWebSocket, OpCode};
+use tokio_util::sync::CancellationToken;
+use yawc::{Frame, OpCode};
 
 use super::access::{Viewer, api_error};
 use super::convert;
+use super::one_close::OneClose;
 use super::router::ServerState;
 use super::socket::{MISSED_PINGS, reject, text_frame};
-use super::websocket::{self, CLOSE_GRACE, Farewell, Socket};
+use super::websocket::{self, CLOSE_GRACE, Socket};
 use crate::session::event::CloseReason;
 use crate::session::id::SessionId;
 use crate::session::router::AttachError;
@@ -48,7 +50,7 @@ pub(super) async fn attach(
 /// Serves it until it goes or its session ends.
 pub(super) async fn serve(socket: Socket, sideband: Sideband, state: ServerState) {
     let Socket { sink, stream, .. } = socket;
-    let farewell = Farewell::default();
+    let gone = CancellationToken::new();
     let ping = Duration::from_secs(state.config.ping_interval_s);
     let reader = Reader {
         stream,
@@ -56,14 +58,17 @@ pub(super) async fn serve(socket: Socket, sideband: Sideband, state: ServerState
         max_frame_bytes: state.config.max_frame_bytes,
         silence: ping * MISSED_PINGS,
     };
-    let (reading, writing) = (farewell.clone(), farewell);
+    let (reading, writing) = (gone.clone(), gone.clone());
     let read = async move {
         let mut reader = reader;
-        tokio::select! {
-            () = reading.over() => websocket::await_close(&mut reader.stream).await,
-            () = reader.run() => if reading.say() {
-                websocket::answer_close(&mut reader.stream).await;
-            },
+        let ended = tokio::select! {
+            () = reading.cancelled() => false,
+            () = reader.run() => true,
+        };
+        reading.cancel();
+        match ended {
+            true => websocket::answer_close(&mut reader.stream).await,
+            false => websocket::await_close(&mut reader.stream).await,
         }
     };
     let writer = Writer { sink, sideband, ping };
@@ -78,7 +83,7 @@ pub(super) async fn serve(socket: Socket, sideband: Sideband, state: ServerState
 
 /// Frames in.
 struct Reader {
-    stream: SplitStream<HttpWebSocket>,
+    stream: SplitStream<OneClose>,
     commands: SidebandCommands,
     max_frame_bytes: usize,
     silence: Duration,
@@ -118,26 +123,24 @@ impl Reader {
 
 /// Events out.
 struct Writer {
-    sink: SplitSink<HttpWebSocket, Frame>,
+    sink: SplitSink<OneClose, Frame>,
     sideband: Sideband,
     ping: Duration,
 }
 
 impl Writer {
-    async fn run(mut self, farewell: Farewell) {
+    async fn run(mut self, gone: CancellationToken) {
         let close = tokio::select! {
-            biased; // nothing follows the answer to the client's close frame
-            () = farewell.over() => return,
+            () = gone.cancelled() => None,
             close = self.write() => close,
         };
-        let Some((code, reason)) = close else { return farewell.give_up() };
-        if !farewell.say() {
-            return;
+        if let Some((code, reason)) = close {
+            let frame = Frame::close(code.into(), reason);
+            if !matches!(timeout(CLOSE_GRACE, self.sink.send(frame)).await, Ok(Ok(()))) {
+                tracing::debug!("a sideband was gone before it was told the end");
+            }
         }
-        let frame = Frame::close(code.into(), reason);
-        if !matches!(timeout(CLOSE_GRACE, self.sink.send(frame)).await, Ok(Ok(()))) {
-            tracing::debug!("a sideband was gone before it was told the end");
-        }
+        gone.cancel();
     }
 
     /// Writes until the end; gives the close code, or `None` if the socket is gone.

@@ -7,13 +7,15 @@ use std::time::Duration;
 use axum::body::Bytes;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
-use yawc::{Frame, HttpWebSocket, OpCode};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio_util::sync::CancellationToken;
+use yawc::{Frame, OpCode};
 
 use super::audio_frames::AudioTransport;
 use super::convert;
+use super::one_close::OneClose;
 use super::router::ServerState;
-use super::websocket::{self, CLOSE_GRACE, Farewell, Socket};
+use super::websocket::{self, CLOSE_GRACE, Socket};
 use crate::protocol::{ErrorCode, ServerEvent, ServerMessage};
 use crate::session::event::CloseReason;
 use crate::session::health::SessionGauge;
@@ -30,7 +32,7 @@ const RESUMED_PING: &[u8] = b"resumed";
 /// Serves the session until either side ends it. Runs reader, writer and session as tasks of their own.
 pub(super) async fn serve(socket: Socket, session: OpenSession, state: ServerState) {
     let Socket { sink, stream, backlog, transport } = socket;
-    let farewell = Farewell::default();
+    let gone = CancellationToken::new();
     let ping = Duration::from_secs(state.config.ping_interval_s);
     let id = session.id.clone();
     let reader = Reader {
@@ -41,11 +43,10 @@ pub(super) async fn serve(socket: Socket, session: OpenSession, state: ServerSta
         max_frame_bytes: state.config.max_frame_bytes,
         takes_binary: transport.is_binary(),
         silence: ping * MISSED_PINGS,
-        farewell: farewell.clone(),
+        gone: gone.clone(),
     };
     let confirm = session.resumed;
-    let writer =
-        Writer { sink, transport, events: session.events, ping, confirm, farewell: farewell.clone() };
+    let writer = Writer { sink, transport, events: session.events, ping, confirm, gone: gone.clone() };
     let reader = state.runtime.spawn("reader", reader.run());
     let writer = state.runtime.spawn("writer", writer.run());
     match session.task.await {
@@ -63,13 +64,13 @@ pub(super) async fn serve(socket: Socket, session: OpenSession, state: ServerSta
             tracing::error!(session = %id, %error, "a session's task panicked; its client is told, others go on");
         }
     }
-    match timeout(CLOSE_GRACE, writer).await {
+    match tokio::time::timeout(CLOSE_GRACE, writer).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(session = %id, %error, "a session's writer failed"),
         // It is stuck on a client that does not read.
-        Err(_) => farewell.give_up(),
+        Err(_) => gone.cancel(),
     }
-    if timeout(CLOSE_GRACE, reader).await.is_err() {
+    if tokio::time::timeout(CLOSE_GRACE, reader).await.is_err() {
         tracing::debug!(session = %id, "the client did not answer the close frame");
     }
 }
@@ -90,7 +91,7 @@ fn outcome(reason: CloseReason) -> &'static str {
 
 /// Frames in.
 struct Reader {
-    stream: SplitStream<HttpWebSocket>,
+    stream: SplitStream<OneClose>,
     /// What was read while the client waited for its place.
     backlog: VecDeque<Frame>,
     commands: metered::Sender<SessionCommand>,
@@ -99,7 +100,7 @@ struct Reader {
     /// Whether binary frames are audio.
     takes_binary: bool,
     silence: Duration,
-    farewell: Farewell,
+    gone: CancellationToken,
 }
 
 impl Reader {
@@ -107,7 +108,7 @@ impl Reader {
     async fn run(mut self) {
         loop {
             let frame = tokio::select! {
-                () = self.farewell.over() => return websocket::await_close(&mut self.stream).await,
+                () = self.gone.cancelled() => return websocket::await_close(&mut self.stream).await,
                 frame = timeout_at(Instant::now() + self.silence, next(&mut self.backlog, &mut self.stream)) => frame,
             };
             if matches!(frame, Ok(Some(_))) {
@@ -116,14 +117,14 @@ impl Reader {
             let command = match frame {
                 Ok(Some(frame)) => match frame.opcode() {
                     OpCode::Text | OpCode::Binary => self.message(frame),
-                    OpCode::Close => return self.end_closed().await,
+                    OpCode::Close => return websocket::answer_close(&mut self.stream).await,
                     OpCode::Pong if &frame.payload()[..] == RESUMED_PING => {
                         Some(SessionCommand { client_event_id: None, action: Action::ConfirmResumed })
                     }
                     OpCode::Ping | OpCode::Pong | OpCode::Continuation => None,
                 },
                 // It is closed, or broke the protocol, which is answered with a close frame.
-                Ok(None) => return self.end_closed().await,
+                Ok(None) => return websocket::answer_close(&mut self.stream).await,
                 Err(_) => {
                     tracing::debug!("the client has gone silent");
                     return self.end_silent().await;
@@ -137,19 +138,12 @@ impl Reader {
         }
     }
 
-    /// The writer ends first. Where it has sent a close frame already, the client's is the answer to that.
-    async fn end_closed(&mut self) {
-        if self.farewell.say() {
-            websocket::answer_close(&mut self.stream).await;
-        }
-    }
-
     /// The session tells the client why, in case that it reads after all; one that cannot hear it is let go.
     async fn end_silent(&self) {
         let command = SessionCommand { client_event_id: None, action: Action::End(CloseReason::Silent) };
-        let told = timeout(CLOSE_GRACE, self.commands.send(command)).await;
+        let told = tokio::time::timeout(CLOSE_GRACE, self.commands.send(command)).await;
         if !matches!(told, Ok(Ok(()))) {
-            self.farewell.give_up();
+            self.gone.cancel();
         }
     }
 
@@ -174,7 +168,7 @@ impl Reader {
     }
 }
 
-async fn next(backlog: &mut VecDeque<Frame>, stream: &mut SplitStream<HttpWebSocket>) -> Option<Frame> {
+async fn next(backlog: &mut VecDeque<Frame>, stream: &mut SplitStream<OneClose>) -> Option<Frame> {
     match backlog.pop_front() {
         Some(frame) => Some(frame),
         None => stream.next().await,
@@ -196,27 +190,28 @@ pub(super) fn reject(code: &str, message: String) -> SessionCommand {
 
 /// Events out.
 struct Writer {
-    sink: SplitSink<HttpWebSocket, Frame>,
+    sink: SplitSink<OneClose, Frame>,
     transport: AudioTransport,
     events: metered::Receiver<SessionEvent>,
     ping: Duration,
     /// Whether the client is to show that it has what was sent first: the token of a resumed session.
     confirm: bool,
-    farewell: Farewell,
+    gone: CancellationToken,
 }
 
 impl Writer {
     async fn run(mut self) {
-        let farewell = self.farewell.clone();
+        let gone = self.gone.clone();
         let close = tokio::select! {
-            biased; // nothing follows the answer to the client's close frame
-            () = farewell.over() => return,
             close = self.write() => close,
+            () = gone.cancelled() => None,
         };
-        let Some((code, reason)) = close else { return farewell.give_up() };
-        if farewell.say() && self.sink.send(Frame::close(code.into(), reason)).await.is_err() {
+        if let Some((code, reason)) = close
+            && self.sink.send(Frame::close(code.into(), reason)).await.is_err()
+        {
             tracing::debug!("the client was gone before it was told the end");
         }
+        self.gone.cancel();
     }
 
     /// Writes until the end; gives the close code, or `None` if the client is gone.

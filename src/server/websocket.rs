@@ -3,8 +3,6 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,12 +11,10 @@ use axum::response::Response;
 use futures::StreamExt;
 use futures::stream::{SplitSink, SplitStream};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use yawc::{
-    CompressionLevel, DeflateOptions, DeflatePool, Frame, HttpWebSocket, IncomingUpgrade, OpCode, Options,
-};
+use yawc::{CompressionLevel, DeflateOptions, DeflatePool, Frame, IncomingUpgrade, OpCode, Options};
 
 use super::audio_frames::AudioTransport;
+use super::one_close::OneClose;
 use crate::runtime::Runtime;
 
 /// How long a client may take to answer a close frame.
@@ -49,37 +45,10 @@ pub(super) struct SocketOptions {
 
 /// A client's socket, and what was read from it before its session began.
 pub(super) struct Socket {
-    pub(super) sink: SplitSink<HttpWebSocket, Frame>,
-    pub(super) stream: SplitStream<HttpWebSocket>,
+    pub(super) sink: SplitSink<OneClose, Frame>,
+    pub(super) stream: SplitStream<OneClose>,
     pub(super) backlog: VecDeque<Frame>,
     pub(super) transport: AudioTransport,
-}
-
-/// The end of a socket, which its reader and its writer share. Each side of a WebSocket sends one close frame, so
-/// whoever of the two comes first sends the server's: the writer its own, or the reader the answer to the client's.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Farewell {
-    gone: CancellationToken,
-    said: Arc<AtomicBool>,
-}
-
-impl Farewell {
-    /// Ends reading and writing; says whether the close frame is the caller's to send.
-    pub(super) fn say(&self) -> bool {
-        let first = !self.said.swap(true, Ordering::AcqRel);
-        self.gone.cancel();
-        first
-    }
-
-    /// Ends reading and writing without a word: nobody hears it.
-    pub(super) fn give_up(&self) {
-        self.gone.cancel();
-    }
-
-    /// Waits for the end.
-    pub(super) async fn over(&self) {
-        self.gone.cancelled().await;
-    }
 }
 
 /// A request that may become a socket.
@@ -114,7 +83,7 @@ impl Upgrade {
         drop(runtime.spawn("socket", async move {
             match upgraded.await {
                 Ok(websocket) => {
-                    let (sink, stream) = websocket.split();
+                    let (sink, stream) = OneClose::new(websocket).split();
                     serve(Socket { sink, stream, backlog: VecDeque::new(), transport }).await;
                 }
                 Err(error) => tracing::debug!(%error, "the client was gone before its socket was open"),
@@ -163,7 +132,7 @@ fn bad_request() -> Response {
 }
 
 /// After the client's close frame, or a frame that broke the protocol: sends the close frame that answers it.
-pub(super) async fn answer_close(stream: &mut SplitStream<HttpWebSocket>) {
+pub(super) async fn answer_close(stream: &mut SplitStream<OneClose>) {
     if timeout(CLOSE_GRACE, stream.next()).await.is_err() {
         tracing::debug!("the client did not take the close frame");
     }
@@ -171,7 +140,7 @@ pub(super) async fn answer_close(stream: &mut SplitStream<HttpWebSocket>) {
 
 /// After the server's close frame: reads on until the client answers it, so that what it was told is not lost with
 /// the connection.
-pub(super) async fn await_close(stream: &mut SplitStream<HttpWebSocket>) {
+pub(super) async fn await_close(stream: &mut SplitStream<OneClose>) {
     let answered =
         async { while stream.next().await.is_some_and(|frame| frame.opcode() != OpCode::Close) {} };
     if timeout(CLOSE_GRACE, answered).await.is_err() {

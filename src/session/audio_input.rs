@@ -230,9 +230,9 @@ impl AudioInputProcessor {
         self.voice = VoiceGate::default();
     }
 
-    /// Bytes of audio kept; the allocation is at most twice that.
+    /// Bytes of audio kept, and of the codec's state; the allocation is at most twice the audio.
     pub fn bytes(&self) -> usize {
-        self.ring.len() * size_of::<i16>()
+        self.ring.len() * size_of::<i16>() + self.decoder.bytes()
     }
 }
 

@@ -1,8 +1,10 @@
 //! The time since the server's start, for records and gauges: monotonic, with the wall clock of its begin.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::telemetry::clock::{unix_now, whole_ms};
 
 /// When the server started. Copies agree.
 #[derive(Clone, Copy, Debug)]
@@ -14,8 +16,7 @@ pub struct ServerClock {
 impl ServerClock {
     /// A clock that starts now.
     pub fn start() -> Self {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { start: Instant::now(), unix }
+        Self { start: Instant::now(), unix: unix_now() }
     }
 
     /// Time since the start.
@@ -30,6 +31,6 @@ impl ServerClock {
 
     /// Milliseconds since 1970 at this time since the start.
     pub fn unix_ms(&self, since_start: Duration) -> u64 {
-        u64::try_from((self.unix + since_start).as_millis()).unwrap_or(u64::MAX)
+        whole_ms(self.unix + since_start)
     }
 }

@@ -8,6 +8,7 @@
 //! a user said is never a label and never in a log line above DEBUG.
 
 pub mod alerts;
+pub mod clock;
 mod exporter;
 pub mod machine;
 pub mod metrics;

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -60,8 +61,22 @@ pub(crate) struct Refused {
 impl Client {
     /// Connects; `query` follows `?model=test`.
     pub(crate) async fn try_connect(address: SocketAddr, query: &str) -> Result<Self, Refused> {
+        Self::try_connect_as(address, query, None).await
+    }
+
+    /// The same with an API key.
+    pub(crate) async fn try_connect_as(
+        address: SocketAddr,
+        query: &str,
+        key: Option<&str>,
+    ) -> Result<Self, Refused> {
         let url = format!("ws://{address}/v1/realtime?model=test{query}");
-        match timeout(DEADLINE, connect_async(url)).await.expect("an answer in time") {
+        let mut request = url.into_client_request().expect("a request");
+        if let Some(key) = key {
+            let value = format!("Bearer {key}").parse().expect("a header");
+            request.headers_mut().insert("authorization", value);
+        }
+        match timeout(DEADLINE, connect_async(request)).await.expect("an answer in time") {
             Ok((socket, _)) => Ok(Self(socket)),
             Err(Error::Http(response)) => Err(Refused {
                 status: response.status().as_u16(),

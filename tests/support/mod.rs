@@ -25,7 +25,7 @@ use antiphon::session::settings::{
 use antiphon::session::translation::{Translation, TranslationDesk};
 use antiphon::session::{
     Action, AdmissionGate, FeaturesConfig, LiveConfig, LiveSettings, Owner, SessionCommand,
-    SessionComponentFactory, SessionConfig, SessionEvent, SessionRouter,
+    SessionComponentFactory, SessionConfig, SessionError, SessionEvent, SessionRouter,
 };
 use tokio::time::timeout;
 
@@ -242,6 +242,21 @@ impl Client {
         let mut names: Vec<_> = self.seen.iter().map(name).collect();
         names.dedup();
         names
+    }
+}
+
+pub(crate) fn respond() -> Action {
+    Action::CreateResponse(Box::default())
+}
+
+/// The error that a command of [`Client::send`] was answered with.
+pub(crate) fn error(event: &SessionEvent) -> Option<SessionError> {
+    match event {
+        SessionEvent::Error { error, client_event_id } => {
+            assert_eq!(client_event_id.as_deref(), Some("from-test"));
+            Some(error.clone())
+        }
+        _ => None,
     }
 }
 

@@ -21,6 +21,9 @@ const MAX_PACKET_BYTES: usize = 1_275;
 const BITRATE: i32 = 32_000;
 /// Effort from 0 to 10. 5 takes about 0.5 % of a core a stream; 10 a quarter more for what nobody hears in speech.
 const COMPLEXITY: i32 = 5;
+/// States of libopus in bytes: `opus_encoder_get_size(1)` and `opus_decoder_get_size(1)` of libopus 1.6.1.
+const ENCODER_BYTES: usize = 31_668;
+const DECODER_BYTES: usize = 18_468;
 const SETTINGS: &str = "libopus takes these settings";
 
 /// Samples of a packet at `rate`; 0 for what is none.
@@ -47,6 +50,11 @@ impl Default for PacketEncoder {
 }
 
 impl PacketEncoder {
+    /// What it holds, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        ENCODER_BYTES + self.begun.capacity() * size_of::<i16>()
+    }
+
     pub(super) fn push(&mut self, samples: &[i16]) -> Vec<Vec<u8>> {
         self.begun.extend_from_slice(samples);
         let begun = std::mem::take(&mut self.begun);
@@ -86,6 +94,11 @@ impl Default for PacketDecoder {
 }
 
 impl PacketDecoder {
+    /// What it holds, in bytes.
+    pub(super) const fn bytes(&self) -> usize {
+        size_of::<Self>() + DECODER_BYTES
+    }
+
     pub(super) fn decode(&mut self, bytes: &[u8]) -> Result<Vec<i16>, AudioError> {
         // To libopus, no bytes mean a lost packet; here none are lost.
         if bytes.is_empty() {

@@ -10,6 +10,7 @@ use crate::session::event::{SessionEvent, TurnTimings};
 use crate::session::id::ItemId;
 use crate::session::settings::{ResponseRequest, TurnMode};
 use crate::session::turn::SAMPLES_PER_MS;
+use crate::telemetry::clock::whole_ms;
 
 /// What the model is told, for the history alone ends with its own words.
 const NUDGE: &str =
@@ -50,7 +51,7 @@ impl SessionActor {
         self.silent_since = None;
         let Some(timeout) = self.idle_timeout() else { return };
         let audio_end_ms = self.components.input.kept().to / SAMPLES_PER_MS;
-        let silent_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let silent_ms = whole_ms(timeout);
         let (item, audio_start_ms) = (ItemId::random(), audio_end_ms.saturating_sub(silent_ms));
         self.outbox.send(SessionEvent::IdleTimeout { item: item.clone(), audio_start_ms, audio_end_ms });
         self.commit_item(&item, Some(""));

@@ -18,6 +18,7 @@ use crate::session::response::{ActiveResponse, ResponseSettings, Spoken};
 use crate::session::settings::{Modality, ResponseRequest};
 use crate::session::speech_pipeline::Reply;
 use crate::session::turn::{SAMPLES_PER_MS, TurnAction, VoiceFrame};
+use crate::telemetry::clock::whole_ms;
 use crate::telemetry::metrics as names;
 
 /// How long after the end of an answer its echo may still arrive.
@@ -126,7 +127,7 @@ impl SessionActor {
         let running = running.map(|response| (response.sent(), response.playback()));
         let (sent, playback) =
             running.or(self.last_spoken.as_ref().map(|last| (&last.sent, &last.playback)))?;
-        Some((sent, playback.position(Instant::now()).as_millis().try_into().unwrap_or(u64::MAX)))
+        Some((sent, whole_ms(playback.position(Instant::now()))))
     }
 
     /// The person interrupts, or that is as good as certain.
@@ -201,7 +202,7 @@ impl SessionActor {
     fn cut_history(&mut self, spoken: &Spoken) {
         let heard = spoken.playback.heard(Instant::now());
         if heard < spoken.playback.sent() {
-            let heard_ms = u64::try_from(heard.as_millis()).unwrap_or(u64::MAX);
+            let heard_ms = whole_ms(heard);
             if let Err(error) = self.conversation.truncate(&spoken.item, heard_ms) {
                 tracing::debug!(session = %self.id, %error, "an interrupted answer was not cut");
             }

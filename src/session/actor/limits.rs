@@ -86,7 +86,7 @@ impl SessionActor {
         let attempt = self.attempt.as_ref().map_or(0, |attempt| attempt.work.bytes);
         let committed = self.committed.values().map(|turn| turn.work.bytes).sum::<usize>();
         let partial = self.hearing.bytes();
-        let running = self.responses.iter().map(|running| running.response.sent().bytes()).sum::<usize>();
+        let running = self.responses.iter().map(|running| running.response.audio_bytes()).sum::<usize>();
         let spoken = self.last_spoken.as_ref().map_or(0, |spoken| spoken.sent.bytes());
         let sent = running + spoken + self.parked.as_ref().map_or(0, |parked| parked.sent.bytes());
         let gauge = &self.shares.gauge;

@@ -23,7 +23,7 @@ mod updates;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -51,6 +51,7 @@ use super::settings::{Purpose, SessionSettings};
 use super::size;
 use super::speech_pipeline::Reply;
 use super::turn::{TurnKey, TurnMachine};
+use crate::telemetry::clock::unix_now;
 use running::Responses;
 pub(super) use snapshot::Keeping;
 use turns::{Attempt, CommittedTurn};
@@ -151,7 +152,6 @@ impl SessionActor {
         let mut live = live.follow();
         let LiveSettings { config, features } = live.borrow_and_update().clone();
         let duration = Duration::from_secs(config.limits.max_session_s);
-        let unix_now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let settings = spec.settings.clone();
         let now = Instant::now();
         Self {
@@ -178,7 +178,7 @@ impl SessionActor {
             silent_since: None,
             voice_locked: false,
             expires: now + duration,
-            expires_at: (unix_now + duration).as_secs(),
+            expires_at: (unix_now() + duration).as_secs(),
             last_command: now,
             config,
             features,

@@ -13,6 +13,7 @@ use crate::session::id::ItemId;
 use crate::session::snapshot::{Head, Restored, ResumeView, ResumedView, SnapshotWriter};
 use crate::session::turn::SAMPLES_PER_MS;
 use crate::store::Change;
+use crate::telemetry::clock::unix_now;
 use crate::telemetry::metrics as names;
 
 /// How long transcriptions may go on when the client is cut off. What is not done by then is kept as audio.
@@ -164,6 +165,5 @@ impl SessionActor {
 
 /// Until this time in seconds since 1970.
 fn remaining(expires_at: u64) -> Duration {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Duration::from_secs(expires_at).saturating_sub(now)
+    Duration::from_secs(expires_at).saturating_sub(unix_now())
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::session::clock::ServerClock;
 use crate::session::metered::QueueMeter;
 use crate::session::quota::MemoryUse;
+use crate::telemetry::clock::whole_ms;
 
 /// Answers whose latency is remembered: the last few minutes of a conversation.
 const LATENCY_WINDOW: usize = 64;
@@ -181,10 +182,6 @@ fn percentiles(mut values: Vec<u32>) -> Option<Percentiles> {
     values.sort_unstable();
     let rank = |percent: usize| values.get((values.len() * percent).div_ceil(100).checked_sub(1)?).copied();
     Some(Percentiles { p50: rank(50)?, p95: rank(95)?, p99: rank(99)?, samples: values.len() })
-}
-
-fn whole_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::session::clock::ServerClock;
 use crate::session::id::SessionId;
 use crate::session::quota::MemoryUse;
 use crate::session::router::Owner;
+use crate::telemetry::clock::whole_ms;
 
 /// One open session.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -65,7 +66,7 @@ impl SessionReport {
             age_s: seconds(clock.since_start(now).saturating_sub(gauge.opened())),
             bytes: memory.total(),
             memory,
-            engine_ms: u64::try_from(gauge.engine_time().as_millis()).unwrap_or(u64::MAX),
+            engine_ms: whole_ms(gauge.engine_time()),
             queued: QueuedView { commands: gauge.commands().count(), events: gauge.events().count() },
             silent_s: seconds(gauge.silence(now)),
             still_s: seconds(gauge.stillness(now)),

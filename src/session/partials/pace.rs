@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::pool::Degradation;
 use crate::session::turn::SAMPLES_PER_MS;
+use crate::telemetry::clock::whole_ms;
 
 /// A partial that took so long is followed by this many times as long without one.
 const REST_FACTOR: u32 = 3;
@@ -80,7 +81,7 @@ impl Wish {
 }
 
 fn samples(length: Duration) -> u64 {
-    u64::try_from(length.as_millis()).unwrap_or(u64::MAX).saturating_mul(SAMPLES_PER_MS)
+    whole_ms(length).saturating_mul(SAMPLES_PER_MS)
 }
 
 #[cfg(test)]

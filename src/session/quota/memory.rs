@@ -13,7 +13,7 @@ pub const MEMORY_GRACE: Duration = Duration::from_secs(5);
 /// Accounted bytes of a session: the payloads it holds. Allocators round up, at most to the double for audio.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MemoryUse {
-    /// Input audio: kept, and on its way to speech-to-text.
+    /// Audio that is kept: heard, on its way to speech-to-text, or sent; and the states of its codecs.
     pub audio: u64,
     /// Items of the conversation and their word times.
     pub history: u64,

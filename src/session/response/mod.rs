@@ -30,6 +30,7 @@ use super::settings::Modality;
 use super::speech_pipeline::{ClauseWords, ReplyEnd, ReplyEvent};
 use crate::audio::Encoder;
 use crate::engine::llm::FinishReason;
+use crate::telemetry::clock::whole_ms;
 
 /// What a response writes to.
 #[derive(Debug)]
@@ -198,7 +199,7 @@ impl ActiveResponse {
     }
 
     fn on_clause(&mut self, text: &str, scene: &mut Scene<'_>) {
-        let start = millis(self.playback.sent());
+        let start = whole_ms(self.playback.sent());
         let words = self.sent.begin_clause(text, start);
         let message = self.open_message(scene);
         message.timeline.push_clause(words, start.try_into().unwrap_or(i64::MAX));
@@ -214,8 +215,8 @@ impl ActiveResponse {
             Duration::from_secs(1) * u32::try_from(samples.len()).unwrap_or(u32::MAX) / format.sample_rate();
         self.playback.push(duration, scene.now);
         // Rounded up: a client that truncates at the end of what it received may round either way.
-        let sent = millis(self.playback.sent() + Duration::from_nanos(999_999));
-        self.sent.push_audio(samples, format.sample_rate(), millis(self.playback.heard(scene.now)));
+        let sent = whole_ms(self.playback.sent() + Duration::from_nanos(999_999));
+        self.sent.push_audio(samples, format.sample_rate(), whole_ms(self.playback.heard(scene.now)));
         let Some(message) = &mut self.message else { return };
         message.timeline.set_audio_ms(sent);
         for piece in self.encoder.encode(samples) {
@@ -264,7 +265,7 @@ impl ActiveResponse {
                     self.emit(scene, ResponseEvent::AudioDelta(place.clone(), rest));
                 }
                 if !whole {
-                    text = timeline.heard(millis(self.playback.heard(scene.now)));
+                    text = timeline.heard(whole_ms(self.playback.heard(scene.now)));
                 }
                 self.emit(scene, ResponseEvent::AudioDone(place.clone()));
                 self.emit(scene, ResponseEvent::TranscriptDone(place.clone(), text.clone()));
@@ -377,8 +378,4 @@ impl ActiveResponse {
             timings: over.then_some(self.timings),
         }
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

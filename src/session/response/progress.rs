@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{ActiveResponse, millis};
+use super::ActiveResponse;
 use crate::session::conversation::{Content, Item, ItemBody, ItemStatus, KeptItem, Role, Timeline};
 use crate::session::id::ItemId;
 use crate::session::settings::Modality;
+use crate::telemetry::clock::whole_ms;
 
 /// An answer that is being given.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -29,8 +30,8 @@ impl ActiveResponse {
             item: message.place.item.clone(),
             text: message.text.clone(),
             timeline: spoken.then(|| message.timeline.clone()),
-            heard_ms: millis(self.playback.heard(now)),
-            audio_ms: millis(self.playback.sent()),
+            heard_ms: whole_ms(self.playback.heard(now)),
+            audio_ms: whole_ms(self.playback.sent()),
         })
     }
 }

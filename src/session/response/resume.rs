@@ -14,6 +14,11 @@ impl ActiveResponse {
         &self.sent
     }
 
+    /// Bytes of audio that was sent and is kept, and of the codec's state.
+    pub(in crate::session) fn audio_bytes(&self) -> usize {
+        self.sent.bytes() + self.encoder.bytes()
+    }
+
     /// Whether it is speech and nothing else so far, so that it can go on after an interruption.
     pub(in crate::session) fn is_resumable(&self) -> bool {
         let speaks = self.settings.in_history && self.settings.modality == Modality::Audio;

@@ -5,7 +5,7 @@
 //! snapshot, and a new one begins from it, through admission and quotas like any other.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use crate::session::id::SessionId;
 use crate::session::settings::SessionSettings;
 use crate::session::snapshot::{Fence, Restored, ResumeToken, ResumeView, SnapshotWriter};
 use crate::store::{Begin, Change, Found, Keep, StoreStatus, Stored};
+use crate::telemetry::clock::{unix_ms, whole_ms};
 use crate::telemetry::metrics as names;
 
 /// How long an actor may take to leave its session to another socket.
@@ -82,7 +83,7 @@ impl SessionRouter {
     /// The session that `token` opens for this owner. Nothing changes by asking.
     pub async fn resumable(&self, token: ResumeToken, owner: &Owner) -> Result<Resumable, OpenError> {
         let found = match &self.store {
-            Some(store) => store.find(token.hash(), now_ms()).await.map_err(|error| unavailable(&error))?,
+            Some(store) => store.find(token.hash(), unix_ms()).await.map_err(|error| unavailable(&error))?,
             None => None,
         };
         match found.filter(|found| found.owner == *owner.0) {
@@ -108,7 +109,7 @@ impl SessionRouter {
         self.take_over(resumable).await; // another socket may have been faster while this one waited
         let Some(store) = &self.store else { return Err(OpenError::NothingToResume) };
         let next = ResumeToken::random();
-        let claimed = store.claim(resumable.token.hash(), next.hash(), now_ms()).await;
+        let claimed = store.claim(resumable.token.hash(), next.hash(), unix_ms()).await;
         let stored = claimed.map_err(|error| unavailable(&error))?;
         let stored = stored.filter(|stored| stored.found.owner == *resumable.owner.0);
         let Some(stored) = stored else { return Err(count(OpenError::NothingToResume)) };
@@ -126,7 +127,7 @@ impl SessionRouter {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                _ = every.tick() => store.expire(now_ms()),
+                _ = every.tick() => store.expire(unix_ms()),
             }
         }
     }
@@ -149,7 +150,7 @@ impl SessionRouter {
     pub(super) fn new_session(&self, owner: &Owner, settings: SessionSettings) -> Start {
         let id = SessionId::random();
         let max_session = Duration::from_secs(self.settings().config.limits.max_session_s);
-        let until_ms = now_ms().saturating_add(millis(max_session));
+        let until_ms = unix_ms().saturating_add(whole_ms(max_session));
         let mut keeping = Keeping::default();
         if let Some(store) = &self.store {
             let token = ResumeToken::random();
@@ -193,7 +194,7 @@ impl SessionRouter {
             store.delete(id.as_str());
         } else if !self.factory.runtime.shutdown_token().is_cancelled() {
             let grace = Duration::from_secs(self.settings().config.resume.grace_s);
-            let until_ms = now_ms().saturating_add(millis(grace)).min(entry.keeps.until_ms);
+            let until_ms = unix_ms().saturating_add(whole_ms(grace)).min(entry.keeps.until_ms);
             let change = Change { keep: Some(Keep::Ended { until_ms }), ..Change::default() };
             // An end is always taken.
             store.save(id.as_str(), change).ok();
@@ -210,12 +211,4 @@ fn unavailable(error: &crate::store::StoreError) -> OpenError {
     metrics::counter!(names::RESUMES_TOTAL, "outcome" => "failed").increment(1);
     tracing::error!(%error, "a session was not resumed");
     OpenError::Store
-}
-
-fn now_ms() -> u64 {
-    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

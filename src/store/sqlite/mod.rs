@@ -22,6 +22,7 @@ use super::status::Reported;
 use super::{
     Answer, Found, NotTaken, SnapshotStore, StoreConfig, StoreError, StoreStatus, Stored, TokenHash,
 };
+use crate::telemetry::clock::whole_ms;
 use table::Table;
 
 /// Commands that wait for the thread. Changes do not count: they wait in a map of their own.
@@ -74,9 +75,8 @@ impl SqliteStore {
     pub fn open(config: &StoreConfig, grace: Duration, now_ms: u64) -> Result<Self, StoreError> {
         let connection = file::open(&config.path, config.max_bytes)?;
         let table = Table::new(connection, config.max_sessions, config.max_bytes);
-        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         let adopted = table
-            .adopt(now_ms.saturating_add(grace_ms))
+            .adopt(now_ms.saturating_add(whole_ms(grace)))
             .map_err(|error| file::error(&config.path, &error))?;
         if adopted > 0 {
             tracing::info!(sessions = adopted, "sessions of the last run wait to be resumed");

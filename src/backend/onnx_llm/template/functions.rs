@@ -1,12 +1,13 @@
 //! What `transformers` gives to a chat template beyond Jinja itself.
 
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use minijinja::value::Kwargs;
 use minijinja::{Error, ErrorKind, Value};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
+
+use crate::telemetry::clock::unix_now;
 
 /// `raise_exception(message)`: the template refuses the conversation.
 pub(super) fn raise_exception(message: String) -> Result<String, Error> {
@@ -52,7 +53,7 @@ impl Formatter for Spaced {
 
 /// `strftime_now(format)`, in UTC: `%Y %m %d %H %M %S %B %b %A %a %y %j %I %p %%`, others as they stand.
 pub(super) fn strftime_now(format: &str) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let now = unix_now().as_secs();
     strftime(format, now)
 }
 
