@@ -305,6 +305,9 @@ async fn fold_metrics(metrics: Metrics, shutdown: CancellationToken) {
 }
 
 fn open_store(config: &Config) -> Result<Option<Arc<dyn SnapshotStore>>, StoreError> {
+    if config.serves_engines_alone() {
+        return Ok(None); // there are no sessions
+    }
     let grace = Duration::from_secs(config.session.resume.grace_s);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     store::open(&config.store, grace, u64::try_from(now.as_millis()).unwrap_or(u64::MAX))

@@ -26,6 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   antiphon serve                                   talk at http://127.0.0.1:8700
   antiphon serve --bind 127.0.0.1:9000             on another port
+  antiphon serve --role engines                    its engines alone, for another Antiphon
   antiphon serve --set session.limits.idle_s=120   one setting, for this run
   antiphon check --print-defaults > antiphon.toml  a configuration file to start from
   antiphon check                                   what is wrong with it, all at once
@@ -64,6 +65,9 @@ struct ConfigArgs {
     /// Address and port to listen on; short for --set server.bind=ADDR
     #[arg(long, value_name = "ADDR")]
     bind: Option<String>,
+    /// What to serve: `all`, or `engines` alone to other servers; short for --set server.role=ROLE
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
     /// Any setting by its key; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = FlagValue::set)]
     set: Vec<FlagValue>,
@@ -72,12 +76,13 @@ struct ConfigArgs {
 impl ConfigArgs {
     /// The configuration that this command line asks for.
     fn load(&self) -> Result<Config, Problems> {
-        let bind = self.bind.clone().map(|value| FlagValue {
-            flag: "--bind".into(),
-            key: "server.bind".into(),
-            value,
-        });
-        let flags = self.set.iter().cloned().chain(bind).collect();
+        let short = |flag: &str, key: &str, value: &Option<String>| {
+            let (flag, key) = (flag.to_owned(), key.to_owned());
+            value.clone().map(|value| FlagValue { flag, key, value })
+        };
+        let bind = short("--bind", "server.bind", &self.bind);
+        let role = short("--role", "server.role", &self.role);
+        let flags = self.set.iter().cloned().chain(bind).chain(role).collect();
         Config::load(&Sources::of_process(self.config.as_deref(), flags)?)
     }
 }
