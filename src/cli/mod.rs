@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn bind_and_set_become_flags_of_configuration() {
+    fn bind_role_and_set_become_flags_of_configuration() {
         let args = ["antiphon", "serve", "--set", "server.max_sessions=7", "--bind", "127.0.0.1:1"];
         let Command::Serve(args) = Cli::try_parse_from(args).expect("as in the examples").command else {
             panic!("it is serve");
@@ -120,6 +120,17 @@ mod tests {
         assert_eq!(args.set[0].key, "server.max_sessions");
         let config = args.load().expect("valid");
         assert_eq!((config.server.max_sessions, config.server.bind.port()), (7, 1));
+        assert!(!config.serves_engines_alone());
+        let load = |role: &str| {
+            let args = ["antiphon", "serve", "--role", role];
+            let Command::Serve(args) = Cli::try_parse_from(args).expect("as in the examples").command else {
+                panic!("it is serve");
+            };
+            args.load()
+        };
+        assert!(load("engines").expect("valid").serves_engines_alone());
+        let problem = load("engine").expect_err("no such role").to_string();
+        assert!(problem.contains("--role") && problem.contains("engines"), "{problem}");
     }
 
     #[test]
