@@ -97,8 +97,7 @@ impl Reply {
 
     /// The head of a chunked body; pieces follow.
     pub(crate) fn chunked(content_type: &str) -> Self {
-        let head =
-            format!("HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n");
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n");
         Self { acts: vec![Act::Raw(head.into_bytes())] }
     }
 
@@ -306,9 +305,9 @@ enum Ending {
 }
 
 async fn act(socket: &mut TcpStream, reply: Reply) -> Ending {
-    let closes = reply.acts.first().is_some_and(
-        |act| matches!(act, Act::Raw(head) if String::from_utf8_lossy(head).contains("connection: close")),
-    );
+    let closes = reply.acts.first().is_some_and(|act| {
+        matches!(act, Act::Raw(head) if String::from_utf8_lossy(head).contains("connection: close"))
+    });
     for act in reply.acts {
         let written = match act {
             Act::Raw(bytes) => socket.write_all(&bytes).await,
