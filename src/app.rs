@@ -306,6 +306,9 @@ async fn fold_metrics(metrics: Metrics, shutdown: CancellationToken) {
 
 /// Opens where sessions are kept: a file that is read and tidied.
 async fn open_store(config: &Config) -> Result<Option<Arc<dyn SnapshotStore>>, StoreError> {
+    if config.serves_engines_alone() {
+        return Ok(None); // there are no sessions
+    }
     let (store, grace) = (config.store.clone(), Duration::from_secs(config.session.resume.grace_s));
     blocking(move || store::open(&store, grace, clock::unix_ms())).await
 }

@@ -26,6 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   antiphon serve                                   talk at http://127.0.0.1:8700
   antiphon serve --bind 127.0.0.1:9000             on another port
+  antiphon serve --role engines                    its engines alone, for another Antiphon
   antiphon serve --set session.limits.idle_s=120   one setting, for this run
   antiphon check --print-defaults > antiphon.toml  a configuration file to start from
   antiphon check                                   what is wrong with it, all at once
@@ -64,6 +65,9 @@ struct ConfigArgs {
     /// Address and port to listen on; short for --set server.bind=ADDR
     #[arg(long, value_name = "ADDR")]
     bind: Option<String>,
+    /// What to serve: `all`, or `engines` alone to other servers; short for --set server.role=ROLE
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
     /// Any setting by its key; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = FlagValue::set)]
     set: Vec<FlagValue>,
@@ -72,12 +76,13 @@ struct ConfigArgs {
 impl ConfigArgs {
     /// The configuration that this command line asks for.
     fn load(&self) -> Result<Config, Problems> {
-        let bind = self.bind.clone().map(|value| FlagValue {
-            flag: "--bind".into(),
-            key: "server.bind".into(),
-            value,
-        });
-        let flags = self.set.iter().cloned().chain(bind).collect();
+        let short = |flag: &str, key: &str, value: &Option<String>| {
+            let (flag, key) = (flag.to_owned(), key.to_owned());
+            value.clone().map(|value| FlagValue { flag, key, value })
+        };
+        let bind = short("--bind", "server.bind", &self.bind);
+        let role = short("--role", "server.role", &self.role);
+        let flags = self.set.iter().cloned().chain(bind).chain(role).collect();
         Config::load(&Sources::of_process(self.config.as_deref(), flags)?)
     }
 }
@@ -107,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn bind_and_set_become_flags_of_configuration() {
+    fn bind_role_and_set_become_flags_of_configuration() {
         let args = ["antiphon", "serve", "--set", "server.max_sessions=7", "--bind", "127.0.0.1:1"];
         let Command::Serve(args) = Cli::try_parse_from(args).expect("as in the examples").command else {
             panic!("it is serve");
@@ -115,6 +120,17 @@ mod tests {
         assert_eq!(args.set[0].key, "server.max_sessions");
         let config = args.load().expect("valid");
         assert_eq!((config.server.max_sessions, config.server.bind.port()), (7, 1));
+        assert!(!config.serves_engines_alone());
+        let load = |role: &str| {
+            let args = ["antiphon", "serve", "--role", role];
+            let Command::Serve(args) = Cli::try_parse_from(args).expect("as in the examples").command else {
+                panic!("it is serve");
+            };
+            args.load()
+        };
+        assert!(load("engines").expect("valid").serves_engines_alone());
+        let problem = load("engine").expect_err("no such role").to_string();
+        assert!(problem.contains("--role") && problem.contains("engines"), "{problem}");
     }
 
     #[test]

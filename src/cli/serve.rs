@@ -34,9 +34,12 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
 /// Serves until a signal comes. The answer is a message for the person at the terminal.
 async fn serve(config: Config, logs: LogFilter, args: &ConfigArgs) -> Result<(), String> {
     let mut signals = Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let serves_engines = config.serves_engines_alone();
     let server = Server::start_with_logs(config, logs).await.map_err(|error| error.to_string())?;
     let https = server.https_address().map(|address| format!(" and https://{address}")).unwrap_or_default();
-    output::show(&format!("Antiphon is ready: http://{}{https}  (Ctrl-C stops it)\n", server.address()));
+    let role = if serves_engines { "engines only; " } else { "" };
+    let address = server.address();
+    output::show(&format!("Antiphon is ready: http://{address}{https}  ({role}Ctrl-C stops it)\n"));
     while signals.next().await == Wish::Reload {
         server.reload(args.load());
     }

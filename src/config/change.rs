@@ -81,6 +81,7 @@ pub struct RestartNeeded {
 fn restart_reason(name: &str) -> &'static str {
     const REASONS: &[(&str, &str)] = &[
         ("engines.", "engines are loaded when the server starts"),
+        ("server.role", "the routes are made when the server starts"),
         ("server.bind", "the address is taken when the server starts"),
         ("server.tls.", "certificates of other files, like addresses, are taken when the server starts"),
         ("server.auth.", "API keys are read when the server starts"),

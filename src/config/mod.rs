@@ -14,6 +14,7 @@ mod preset;
 mod problem;
 mod reader;
 mod reference;
+mod role;
 mod source;
 mod tree;
 mod validate;
@@ -31,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::catalog::EnginesConfig;
 use crate::pool::PoolsConfig;
 use crate::pool::memory::MemoryConfig;
-use crate::server::ServerConfig;
+use crate::server::{ServerConfig, ServerRole};
 use crate::session::{FeaturesConfig, SessionConfig};
 use crate::store::StoreConfig;
 use crate::telemetry::{AlertsConfig, TelemetryConfig};
@@ -82,11 +83,17 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let tree = source::read(sources, &reference::known_keys(), &mut problems);
+        let tree = role::under(tree, &mut problems);
         let tree = preset::under(tree, &mut problems);
         let (config, tree) = decode::decode::<Self>(tree, &mut problems);
         problems.extend(validate::validate(&config, &tree));
         problems.sort_by_key(|problem| problem.origin.rank());
         if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
+    }
+
+    /// Whether it serves its engines and no sessions.
+    pub fn serves_engines_alone(&self) -> bool {
+        self.server.role == ServerRole::Engines
     }
 
     /// A configuration file that lists every key with its meaning, range and default, all commented out.

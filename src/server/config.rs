@@ -11,6 +11,8 @@ use crate::session::AdmissionConfig;
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub struct ServerConfig {
+    /// What it serves.
+    pub role: ServerRole,
     /// Address and port; port 0 takes a free one.
     pub bind: SocketAddr,
     /// The same over TLS.
@@ -34,6 +36,17 @@ pub struct ServerConfig {
     pub uploads: UploadsConfig,
 }
 
+/// What a server serves.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerRole {
+    /// People who talk, and everything else.
+    #[default]
+    All,
+    /// Its engines alone, to other servers: no sessions, no pages.
+    Engines,
+}
+
 /// Audio files that are sent to be transcribed.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(default)]
@@ -55,6 +68,7 @@ impl Default for UploadsConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
+            role: ServerRole::default(),
             bind: SocketAddr::from(([127, 0, 0, 1], 8700)),
             tls: TlsConfig::default(),
             max_sessions: 200,

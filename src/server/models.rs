@@ -14,8 +14,10 @@ use crate::engine::model::{ModelInfo, ModelKind};
 const OPENAI_HEARING: [&str; 2] = ["whisper-", "gpt-"];
 /// The same for those that speak.
 const OPENAI_SPEAKING: [&str; 2] = ["tts-", "gpt-"];
+/// The same for those that converse.
+const OPENAI_CONVERSING: [&str; 2] = ["gpt-", "chatgpt-"];
 /// The name of the server as a whole: what a session is told that names no model.
-const WHOLE: &str = "antiphon";
+pub(super) const WHOLE: &str = "antiphon";
 
 #[derive(Debug, Serialize)]
 pub(super) struct ModelList {
@@ -73,7 +75,7 @@ pub(super) fn check(models: &[ModelInfo], name: Option<&str>, kind: ModelKind) -
     let openai: &[&str] = match kind {
         ModelKind::SpeechToText => &OPENAI_HEARING,
         ModelKind::TextToSpeech => &OPENAI_SPEAKING,
-        ModelKind::LanguageModel => &[],
+        ModelKind::LanguageModel => &OPENAI_CONVERSING,
     };
     let names: Vec<&str> =
         models.iter().filter(|model| model.kind == kind).map(|model| model.name.as_str()).collect();
@@ -108,19 +110,26 @@ mod tests {
     fn openais_names_are_taken_and_slips_of_the_pen_are_not() {
         let model =
             |name: &str, kind| ModelInfo { name: name.to_owned(), kind, languages: vec![], voices: vec![] };
-        let models = [model("whisper", ModelKind::SpeechToText), model("espeak", ModelKind::TextToSpeech)];
-        for (name, hears, speaks) in [
-            (None, true, true),
-            (Some("antiphon"), true, true),
-            (Some("whisper"), true, false),
-            (Some("espeak"), false, true),
-            (Some("whisper-1"), true, false),
-            (Some("gpt-4o-mini-tts"), true, true),
-            (Some("tts-1"), false, true),
-            (Some("espaek"), false, false),
+        let models = [
+            model("whisper", ModelKind::SpeechToText),
+            model("espeak", ModelKind::TextToSpeech),
+            model("onnx", ModelKind::LanguageModel),
+        ];
+        for (name, hears, speaks, converses) in [
+            (None, true, true, true),
+            (Some("antiphon"), true, true, true),
+            (Some("whisper"), true, false, false),
+            (Some("espeak"), false, true, false),
+            (Some("onnx"), false, false, true),
+            (Some("whisper-1"), true, false, false),
+            (Some("gpt-4o-mini-tts"), true, true, true),
+            (Some("chatgpt-4o-latest"), false, false, true),
+            (Some("tts-1"), false, true, false),
+            (Some("espaek"), false, false, false),
         ] {
             assert_eq!(check(&models, name, ModelKind::SpeechToText).is_ok(), hears, "{name:?}");
             assert_eq!(check(&models, name, ModelKind::TextToSpeech).is_ok(), speaks, "{name:?}");
+            assert_eq!(check(&models, name, ModelKind::LanguageModel).is_ok(), converses, "{name:?}");
         }
     }
 }

@@ -11,9 +11,9 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use yawc::DeflatePool;
 
 use super::api::config::{self as config_api, ConfigControl};
-use super::config::ServerConfig;
+use super::config::{ServerConfig, ServerRole};
 use super::secrets::ClientSecrets;
-use super::{api, audio, client_secrets, health, models, pages, realtime, websocket};
+use super::{api, audio, chat, client_secrets, health, models, pages, realtime, websocket};
 use crate::engine::model::ModelInfo;
 use crate::pool::ResourcePoolManager;
 use crate::runtime::Runtime;
@@ -106,27 +106,42 @@ impl ServerState {
     }
 }
 
-/// All routes.
-pub fn router(state: ServerState) -> Router {
-    let header = |name: &'static str, value: &'static str| {
-        SetResponseHeaderLayer::if_not_present(HeaderName::from_static(name), HeaderValue::from_static(value))
-    };
+/// What every server has: engines without a session, and what its operator asks.
+fn engine_routes(state: &ServerState) -> Router<ServerState> {
     Router::new()
-        .route("/v1/realtime", get(realtime::upgrade))
-        .route("/v1/realtime/client_secrets", client_secrets::route())
-        .route("/v1/realtime/sessions", any(client_secrets::beta))
-        .route("/v1/realtime/transcription_sessions", any(client_secrets::beta))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::one))
         .merge(audio::routes(&state.config.uploads))
+        .merge(chat::routes())
         .route("/api/config", get(config_api::show).put(config_api::change))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
         .merge(api::routes())
+}
+
+/// What people need who talk.
+fn session_routes() -> Router<ServerState> {
+    Router::new()
+        .route("/v1/realtime", get(realtime::upgrade))
+        .route("/v1/realtime/client_secrets", client_secrets::route())
+        .route("/v1/realtime/sessions", any(client_secrets::beta))
+        .route("/v1/realtime/transcription_sessions", any(client_secrets::beta))
+        .merge(api::session_routes())
         .route("/", get(pages::index))
         .route("/assets/{*path}", get(pages::asset))
-        .fallback(pages::not_found)
+}
+
+/// All routes of the server's role.
+pub fn router(state: ServerState) -> Router {
+    let header = |name: &'static str, value: &'static str| {
+        SetResponseHeaderLayer::if_not_present(HeaderName::from_static(name), HeaderValue::from_static(value))
+    };
+    let routes = match state.config.role {
+        ServerRole::All => engine_routes(&state).merge(session_routes()).fallback(pages::not_found),
+        ServerRole::Engines => engine_routes(&state).fallback(pages::not_of_engines),
+    };
+    routes
         .layer(header("content-security-policy", CONTENT_SECURITY_POLICY))
         .layer(header("x-content-type-options", "nosniff"))
         .layer(header("referrer-policy", "no-referrer"))

@@ -10,6 +10,11 @@ const MIB: f64 = 1_048_576.0;
 pub(super) const KEYS: &[Key] = &[
     key("preset", "Where values start from that are not set here", OneOf(&["cpu", "gpu-16gb"])),
     key(
+        "server.role",
+        "What is served: everything, or the engines alone to other servers, without sessions and pages",
+        OneOf(&["all", "engines"]),
+    ),
+    key(
         "server.bind",
         "Address and port to listen on",
         Any("address:port; beyond loopback only with API keys"),

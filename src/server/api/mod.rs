@@ -21,13 +21,16 @@ use axum::routing::{delete, get};
 use super::access::{Viewer, api_error, viewer};
 use super::router::ServerState;
 
-/// The routes below `/api`.
+/// The routes below `/api` that are about sessions.
+pub(super) fn session_routes() -> Router<ServerState> {
+    Router::new().route("/api/sessions", get(sessions::list)).route("/api/sessions/{id}", get(sessions::one))
+}
+
+/// The other routes below `/api`.
 pub(super) fn routes() -> Router<ServerState> {
     Router::new()
         .route("/api/status", get(status::status))
         .route("/api/alerts", get(alerts::list))
-        .route("/api/sessions", get(sessions::list))
-        .route("/api/sessions/{id}", get(sessions::one))
         .route("/api/requests", get(requests::list).delete(requests::cancel_all))
         .route("/api/requests/{id}", delete(requests::cancel))
 }

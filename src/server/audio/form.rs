@@ -8,8 +8,8 @@ use axum::extract::multipart::{Field, MultipartError};
 use axum::http::StatusCode;
 use tokio::time::timeout;
 
-use super::error::AudioError;
 use super::formats::{FORMATS, TextFormat, Wanted};
+use crate::server::outside::RequestError;
 
 /// How long a client may take to send its file.
 const SENDING: Duration = Duration::from_secs(300);
@@ -39,7 +39,7 @@ struct Fields {
 
 impl Form {
     /// Reads the form. `max_bytes` is the limit of its file.
-    pub(super) async fn read(mut multipart: Multipart, max_bytes: usize) -> Result<Self, AudioError> {
+    pub(super) async fn read(mut multipart: Multipart, max_bytes: usize) -> Result<Self, RequestError> {
         let read = async {
             let mut fields = Fields::default();
             while let Some(field) = multipart.next_field().await.map_err(|error| broken(&error, max_bytes))? {
@@ -47,7 +47,7 @@ impl Form {
             }
             fields.judge(max_bytes)
         };
-        timeout(SENDING, read).await.unwrap_or(Err(AudioError::Invalid {
+        timeout(SENDING, read).await.unwrap_or(Err(RequestError::Invalid {
             status: StatusCode::REQUEST_TIMEOUT,
             code: "request_timeout",
             message: format!("The form did not come whole within {} s.", SENDING.as_secs()),
@@ -57,7 +57,7 @@ impl Form {
 }
 
 impl Fields {
-    async fn take(&mut self, field: Field<'_>, max_bytes: usize) -> Result<(), AudioError> {
+    async fn take(&mut self, field: Field<'_>, max_bytes: usize) -> Result<(), RequestError> {
         let name = field.name().unwrap_or_default().to_owned();
         if name == "file" {
             self.file = Some(field.bytes().await.map_err(|error| broken(&error, max_bytes))?);
@@ -76,7 +76,7 @@ impl Fields {
             "include" | "include[]" if text == "logprobs" => self.logprobs = true,
             "include" | "include[]" => {
                 let message = format!("'include' holds '{text}'; 'logprobs' is all there is.");
-                return Err(AudioError::field("include", message));
+                return Err(RequestError::field("include", message));
             }
             // What this server does not know, as elsewhere.
             _ => {}
@@ -84,15 +84,15 @@ impl Fields {
         Ok(())
     }
 
-    fn judge(self, max_bytes: usize) -> Result<Form, AudioError> {
+    fn judge(self, max_bytes: usize) -> Result<Form, RequestError> {
         let Some(file) = self.file else {
-            return Err(AudioError::field(
+            return Err(RequestError::field(
                 "file",
                 "'file' is missing; send the audio as a part of this name.",
             ));
         };
         if file.is_empty() {
-            return Err(AudioError::field("file", "'file' is empty."));
+            return Err(RequestError::field("file", "'file' is empty."));
         }
         if file.len() > max_bytes {
             return Err(too_large(max_bytes));
@@ -101,47 +101,47 @@ impl Fields {
         if self.stream && !matches!(format, TextFormat::Json | TextFormat::Text) {
             let message =
                 "With 'stream', 'response_format' is 'json' or 'text'; subtitles and segments come whole.";
-            return Err(AudioError::field("response_format", message));
+            return Err(RequestError::field("response_format", message));
         }
         let Self { model, language, prompt, stream, logprobs, .. } = self;
         if logprobs && format != TextFormat::Json {
             let message = "'include' holds 'logprobs', which 'response_format' 'json' alone has.";
-            return Err(AudioError::field("include", message));
+            return Err(RequestError::field("include", message));
         }
         Ok(Form { file, model, prompt, wanted: Wanted { format, language, logprobs }, stream })
     }
 }
 
-fn format(text: &str) -> Result<TextFormat, AudioError> {
+fn format(text: &str) -> Result<TextFormat, RequestError> {
     if let Some((_, format)) = FORMATS.iter().find(|(name, _)| *name == text) {
         return Ok(*format);
     }
     let names: Vec<&str> = FORMATS.iter().map(|(name, _)| *name).collect();
     let why = if text == DIARIZED { "the engine does not tell speakers apart" } else { "it is unknown" };
     let message = format!("'response_format' is '{text}': {why}. Use one of: {}.", names.join(", "));
-    Err(AudioError::field("response_format", message))
+    Err(RequestError::field("response_format", message))
 }
 
 /// It has no effect: the engine takes the likeliest words.
-fn temperature(text: &str) -> Result<(), AudioError> {
+fn temperature(text: &str) -> Result<(), RequestError> {
     match text.trim().parse::<f64>() {
         Ok(value) if (0.0..=1.0).contains(&value) => Ok(()),
-        _ => Err(AudioError::field(
+        _ => Err(RequestError::field(
             "temperature",
             format!("'temperature' is '{text}', it must be from 0 to 1."),
         )),
     }
 }
 
-fn flag(text: &str) -> Result<bool, AudioError> {
+fn flag(text: &str) -> Result<bool, RequestError> {
     match text.trim() {
         "true" | "True" | "1" => Ok(true),
         "false" | "False" | "0" | "" => Ok(false),
-        _ => Err(AudioError::field("stream", format!("'stream' is '{text}', it must be true or false."))),
+        _ => Err(RequestError::field("stream", format!("'stream' is '{text}', it must be true or false."))),
     }
 }
 
-fn granularity(text: &str) -> Result<(), AudioError> {
+fn granularity(text: &str) -> Result<(), RequestError> {
     if text == "segment" {
         return Ok(());
     }
@@ -149,33 +149,35 @@ fn granularity(text: &str) -> Result<(), AudioError> {
         "'timestamp_granularities' holds '{text}'; the engine knows no times of words. 'segment' is possible: \
          what is said between two pauses."
     );
-    Err(AudioError::field("timestamp_granularities", message))
+    Err(RequestError::field("timestamp_granularities", message))
 }
 
-fn broken(error: &MultipartError, max_bytes: usize) -> AudioError {
+fn broken(error: &MultipartError, max_bytes: usize) -> RequestError {
     if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
         return too_large(max_bytes);
     }
     let (status, code) = (StatusCode::BAD_REQUEST, "invalid_request");
     let message = format!("The form cannot be read: {}.", error.body_text());
-    AudioError::Invalid { status, code, message, param: None }
+    RequestError::Invalid { status, code, message, param: None }
 }
 
-fn too_large(max_bytes: usize) -> AudioError {
+fn too_large(max_bytes: usize) -> RequestError {
     let message = format!(
         "The file is larger than {max_bytes} bytes (server.uploads.max_bytes). Send it in parts, or compressed: \
          mp3, ogg or m4a."
     );
     let (status, code) = (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large");
-    AudioError::Invalid { status, code, message, param: Some("file") }
+    RequestError::Invalid { status, code, message, param: Some("file") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn message(error: &AudioError) -> (Option<&'static str>, String) {
-        let AudioError::Invalid { param, message, .. } = error else { panic!("not about a field: {error}") };
+    fn message(error: &RequestError) -> (Option<&'static str>, String) {
+        let RequestError::Invalid { param, message, .. } = error else {
+            panic!("not about a field: {error}")
+        };
         (*param, message.clone())
     }
 

@@ -8,15 +8,14 @@ use axum::http::StatusCode;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::error::AudioError;
 use super::formats::Segment;
-use super::job::{Gone, Results};
 use super::pieces::{Piece, PieceCutter};
 use crate::audio::{MediaReader, Resampler};
 use crate::engine::stt::{STT_SAMPLE_RATE, SttRequest, Transcript};
 use crate::engine::vad::VadDetector;
 use crate::pool::{HolderId, LeaseRequest, ResourcePoolManager, WorkClass};
 use crate::runtime::Runtime;
+use crate::server::outside::{Gone, RequestError, Results};
 use crate::session::lifecycle::RequestTracker;
 
 /// Pieces that are cut before they are asked for.
@@ -59,7 +58,7 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Transcribes it all.
-    pub(super) async fn hear(self, recording: Recording) -> Result<Result<(), AudioError>, Gone> {
+    pub(super) async fn hear(self, recording: Recording) -> Result<Result<(), RequestError>, Gone> {
         let Recording { file, language, prompt, max_audio_s } = recording;
         let (sender, mut cuts) = mpsc::channel(AHEAD_CAPACITY);
         let cutting = Cutting::new(self.detector, sender, max_audio_s);
@@ -105,7 +104,7 @@ struct Cutting {
     pending: Vec<f32>,
     heard: u64,
     max_audio_s: u64,
-    sender: mpsc::Sender<Result<Cut, AudioError>>,
+    sender: mpsc::Sender<Result<Cut, RequestError>>,
 }
 
 /// Nobody wants the rest.
@@ -114,7 +113,7 @@ struct Unwanted;
 impl Cutting {
     fn new(
         detector: Box<dyn VadDetector>,
-        sender: mpsc::Sender<Result<Cut, AudioError>>,
+        sender: mpsc::Sender<Result<Cut, RequestError>>,
         max_audio_s: u64,
     ) -> Self {
         let cutter = PieceCutter::new(detector.frame_len());
@@ -131,7 +130,7 @@ impl Cutting {
         self.sender.blocking_send(outcome).ok();
     }
 
-    fn decode(&mut self, file: Bytes) -> Result<Result<(), AudioError>, Unwanted> {
+    fn decode(&mut self, file: Bytes) -> Result<Result<(), RequestError>, Unwanted> {
         let mut reader = match MediaReader::open(file) {
             Ok(reader) => reader,
             Err(error) => return Ok(Err(unreadable(&error))),
@@ -204,13 +203,13 @@ fn ms(samples: u64) -> u64 {
     samples * 1_000 / u64::from(STT_SAMPLE_RATE)
 }
 
-fn unreadable(error: &crate::audio::AudioError) -> AudioError {
-    AudioError::field("file", format!("'file' cannot be read: {error}."))
+fn unreadable(error: &crate::audio::AudioError) -> RequestError {
+    RequestError::field("file", format!("'file' cannot be read: {error}."))
 }
 
-fn too_long(max_audio_s: u64) -> AudioError {
+fn too_long(max_audio_s: u64) -> RequestError {
     let message =
         format!("The audio is longer than {max_audio_s} s (server.uploads.max_audio_s). Send it in parts.");
     let (status, code) = (StatusCode::PAYLOAD_TOO_LARGE, "audio_too_long");
-    AudioError::Invalid { status, code, message, param: Some("file") }
+    RequestError::Invalid { status, code, message, param: Some("file") }
 }

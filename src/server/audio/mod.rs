@@ -1,14 +1,11 @@
 //! `/v1/audio`: hearing and speaking without a session, through the same pools, limits and request records.
 //!
-//! Each request's work is a task ([`job`]) whose results the handler passes on, so that a client that reads
-//! slowly holds no engine. Read [`speech`] and [`transcriptions`], the handlers, first; [`speaking`] and
-//! [`hearing`] do the work; [`pieces`] and [`formats`] are pure.
+//! Each request's work is a task ([`outside`](super::outside)). Read [`speech`] and [`transcriptions`], the handlers,
+//! first; [`speaking`] and [`hearing`] do the work; [`pieces`] and [`formats`] are pure.
 
-mod error;
 mod form;
 mod formats;
 mod hearing;
-mod job;
 mod pieces;
 mod speaking;
 mod speech;

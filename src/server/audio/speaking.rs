@@ -7,12 +7,11 @@ use std::time::Duration;
 use axum::body::Bytes;
 use tokio::time::Instant;
 
-use super::error::AudioError;
-use super::job::{Gone, Results};
 use crate::audio::{AudioFormat, Resampler, pcm, wav};
 use crate::engine::EngineError;
 use crate::engine::tts::{SpeechChunk, TtsEvent, TtsRequest};
 use crate::pool::{HolderId, LeaseRequest, ResourcePoolManager, WorkClass};
+use crate::server::outside::{Gone, RequestError, Results};
 use crate::session::clause::clauses;
 use crate::session::lifecycle::RequestTracker;
 
@@ -42,12 +41,12 @@ pub(super) struct Speaker {
 
 impl Speaker {
     /// Speaks it all.
-    pub(super) async fn speak(self, speaking: Speaking) -> Result<Result<(), AudioError>, Gone> {
+    pub(super) async fn speak(self, speaking: Speaking) -> Result<Result<(), RequestError>, Gone> {
         // The header leaves with the first audio, so that a failure before it still has a status of its own.
         let mut head = if speaking.wav { wav::stream_header(FORMAT.sample_rate()) } else { Vec::new() };
         let clauses = clauses(&speaking.text);
         if clauses.is_empty() {
-            return Ok(Err(AudioError::field("input", "'input' holds nothing that can be spoken.")));
+            return Ok(Err(RequestError::field("input", "'input' holds nothing that can be spoken.")));
         }
         for text in clauses {
             let request = TtsRequest { text, voice: speaking.voice.clone(), speed: speaking.speed };
@@ -68,7 +67,7 @@ impl Speaker {
         &self,
         request: TtsRequest,
         head: &mut Vec<u8>,
-    ) -> Result<Result<VecDeque<Bytes>, AudioError>, Gone> {
+    ) -> Result<Result<VecDeque<Bytes>, RequestError>, Gone> {
         let (class, deadline) = (WorkClass::Background, Instant::now() + PATIENCE);
         let lease = LeaseRequest { holder: self.holder, class, deadline };
         let observer = Box::new(self.tracker.clone());
@@ -109,7 +108,7 @@ impl Speaker {
 struct Voice(Option<Resampler>);
 
 impl Voice {
-    fn take(&mut self, event: Result<TtsEvent, EngineError>) -> Result<Vec<i16>, AudioError> {
+    fn take(&mut self, event: Result<TtsEvent, EngineError>) -> Result<Vec<i16>, RequestError> {
         let TtsEvent::Audio(SpeechChunk { samples, sample_rate }) = event? else { return Ok(Vec::new()) };
         if self.0.is_none() {
             self.0 = Some(Resampler::new(sample_rate, FORMAT.sample_rate())?);

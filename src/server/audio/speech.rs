@@ -6,7 +6,7 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -15,14 +15,13 @@ use futures::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::AudioError;
-use super::job::{self, Outside};
 use super::speaking::{Speaker, Speaking};
 use crate::engine::model::ModelKind;
 use crate::engine::tts::OPENAI_VOICES;
 use crate::pool::ResourcePoolManager;
-use crate::server::access::{caller, unreadable};
+use crate::server::access::caller;
 use crate::server::models;
+use crate::server::outside::{self, Outside, RequestError};
 use crate::server::router::ServerState;
 use crate::session::lifecycle::RequestKind;
 
@@ -85,12 +84,9 @@ pub(super) async fn speech(
     if let Err(refusal) = caller(&headers, &state.config) {
         return *refusal;
     }
-    let request = match body {
-        Ok(Json(request)) => request,
-        Err(error) if error.status() == StatusCode::UNPROCESSABLE_ENTITY => {
-            return unreadable(StatusCode::BAD_REQUEST, 0, &error.body_text());
-        }
-        Err(error) => return unreadable(error.status(), 2 << 20, &error.body_text()),
+    let request = match outside::json_body(body) {
+        Ok(request) => request,
+        Err(refusal) => return *refusal,
     };
     if let Err(refusal) = models::check(&state.models, request.model.as_deref(), ModelKind::TextToSpeech) {
         return *refusal;
@@ -107,7 +103,7 @@ pub(super) async fn speech(
     let is_wav = speaking.wav;
     let results = outside
         .start("speech", DEADLINE, |results| Speaker { pools, holder, tracker, results }.speak(speaking));
-    match (job::begun(results).await, request.stream_format) {
+    match (outside::begun(results).await, request.stream_format) {
         (Err(error), _) => error.response(),
         (Ok(audio), StreamFormat::Audio) => {
             let kind = if is_wav { "audio/wav" } else { "audio/pcm" };
@@ -117,18 +113,18 @@ pub(super) async fn speech(
     }
 }
 
-fn speaking(request: &SpeechRequest, pools: &ResourcePoolManager) -> Result<Speaking, AudioError> {
+fn speaking(request: &SpeechRequest, pools: &ResourcePoolManager) -> Result<Speaking, RequestError> {
     let length = request.input.chars().count();
     if request.input.trim().is_empty() {
-        return Err(AudioError::field("input", "'input' is empty; give the text to speak."));
+        return Err(RequestError::field("input", "'input' is empty; give the text to speak."));
     }
     if length > MAX_INPUT_CHARS {
         let message = format!("'input' has {length} characters, the limit is {MAX_INPUT_CHARS}.");
-        return Err(AudioError::field("input", message));
+        return Err(RequestError::field("input", message));
     }
     if !(0.25..=4.0).contains(&request.speed) {
         let message = format!("'speed' is {}, it must be from 0.25 to 4.0.", request.speed);
-        return Err(AudioError::field("speed", message));
+        return Err(RequestError::field("speed", message));
     }
     let voice = match &request.voice {
         None => OPENAI_VOICES[0].to_owned(),
@@ -138,17 +134,17 @@ fn speaking(request: &SpeechRequest, pools: &ResourcePoolManager) -> Result<Spea
     Ok(Speaking { text: request.input.clone(), voice, speed: request.speed, wav })
 }
 
-fn is_wav(format: &str) -> Result<bool, AudioError> {
+fn is_wav(format: &str) -> Result<bool, RequestError> {
     if FORMATS.contains(&format) {
         return Ok(format == FORMATS[0]);
     }
     let what = if UNSERVED.contains(&format) { "is not made here" } else { "is unknown" };
     let message = format!("'response_format' is '{format}', which {what}. Use 'wav' (the default) or 'pcm'.");
-    Err(AudioError::field("response_format", message))
+    Err(RequestError::field("response_format", message))
 }
 
 /// OpenAI's names are spoken by every voice engine in some voice of its own; others must be known.
-fn known_voice(name: &str, pools: &ResourcePoolManager) -> Result<String, AudioError> {
+fn known_voice(name: &str, pools: &ResourcePoolManager) -> Result<String, RequestError> {
     let voices: Vec<String> = pools.tts.engines().iter().flat_map(|engine| engine.voices()).collect();
     let base = name.split('+').next().unwrap_or(name); // espeak-ng: language+variant
     if OPENAI_VOICES.contains(&name) || voices.iter().any(|voice| voice == name || voice == base) {
@@ -157,14 +153,14 @@ fn known_voice(name: &str, pools: &ResourcePoolManager) -> Result<String, AudioE
     let others = voices.iter().map(String::as_str).filter(|voice| !OPENAI_VOICES.contains(voice));
     let known: Vec<&str> = OPENAI_VOICES.into_iter().chain(others).collect();
     let message = format!("There is no voice '{name}'. There is: {}.", known.join(", "));
-    Err(AudioError::field("voice", message))
+    Err(RequestError::field("voice", message))
 }
 
 /// The audio as server-sent events, `speech.audio.delta` and at last `speech.audio.done`.
 fn events(
-    audio: impl Stream<Item = Result<Bytes, AudioError>> + Send + 'static,
+    audio: impl Stream<Item = Result<Bytes, RequestError>> + Send + 'static,
 ) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
-    let done = stream::iter([Ok::<Option<Bytes>, AudioError>(None)]);
+    let done = stream::iter([Ok::<Option<Bytes>, RequestError>(None)]);
     let pieces = audio.map(|piece| piece.map(Some)).chain(done);
     // After an error nothing follows.
     let events = pieces.scan(false, |failed, piece| {
@@ -175,7 +171,7 @@ fn events(
     Sse::new(events.map(|event| Event::default().json_data(event))).keep_alive(KeepAlive::default())
 }
 
-fn event(piece: &Result<Option<Bytes>, AudioError>) -> Value {
+fn event(piece: &Result<Option<Bytes>, RequestError>) -> Value {
     match piece {
         Ok(Some(bytes)) => json!({"type": "speech.audio.delta", "audio": STANDARD.encode(bytes)}),
         // Voices have no tokens; the field is one that clients read.

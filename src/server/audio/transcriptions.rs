@@ -11,14 +11,13 @@ use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt};
 use serde_json::{Value, json};
 
-use super::error::AudioError;
 use super::form::Form;
 use super::formats::{Segment, Transcription};
 use super::hearing::{Heard, Listener, Recording};
-use super::job::{self, Outside};
 use crate::engine::model::ModelKind;
 use crate::server::access::{api_error, caller};
 use crate::server::models;
+use crate::server::outside::{self, Outside, RequestError};
 use crate::server::router::ServerState;
 use crate::session::lifecycle::{RequestKind, Stage};
 
@@ -52,7 +51,7 @@ pub(super) async fn transcribe(
         let most = uploads.max_at_once;
         let message =
             format!("{most} files are being transcribed, the most at once (server.uploads.max_at_once).");
-        return refused(&outside, &AudioError::Busy(message));
+        return refused(&outside, &RequestError::Busy(message));
     };
     let form = match Form::read(form, uploads.max_bytes).await {
         Ok(form) => form,
@@ -63,7 +62,7 @@ pub(super) async fn transcribe(
     }
     let (wanted, stream) = (form.wanted.clone(), form.stream);
     let results = start(&state, outside, form, place);
-    match job::begun(results).await {
+    match outside::begun(results).await {
         Err(error) => error.response(),
         Ok(heard) if stream => events(heard, wanted.logprobs).into_response(),
         Ok(heard) => match collect(heard).await {
@@ -73,7 +72,7 @@ pub(super) async fn transcribe(
     }
 }
 
-fn refused(outside: &Outside, error: &AudioError) -> Response {
+fn refused(outside: &Outside, error: &RequestError) -> Response {
     outside.tracker.finish(&error.outcome());
     error.response()
 }
@@ -83,7 +82,7 @@ fn start(
     outside: Outside,
     form: Form,
     place: impl Send + 'static,
-) -> tokio::sync::mpsc::Receiver<Result<Heard, AudioError>> {
+) -> tokio::sync::mpsc::Receiver<Result<Heard, RequestError>> {
     let max_audio_s = state.config.uploads.max_audio_s;
     let Form { file, prompt, wanted, .. } = form;
     let language = wanted.language;
@@ -99,7 +98,9 @@ fn start(
     })
 }
 
-async fn collect(heard: impl Stream<Item = Result<Heard, AudioError>>) -> Result<Transcription, AudioError> {
+async fn collect(
+    heard: impl Stream<Item = Result<Heard, RequestError>>,
+) -> Result<Transcription, RequestError> {
     let mut transcription = Transcription::default();
     let mut heard = std::pin::pin!(heard);
     while let Some(next) = heard.next().await {
@@ -113,7 +114,7 @@ async fn collect(heard: impl Stream<Item = Result<Heard, AudioError>>) -> Result
 
 /// `transcript.text.delta` for what is said between two pauses, and at last `transcript.text.done`.
 fn events(
-    heard: impl Stream<Item = Result<Heard, AudioError>> + Send + 'static,
+    heard: impl Stream<Item = Result<Heard, RequestError>> + Send + 'static,
     logprobs: bool,
 ) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
     let events = heard.scan(Transcription::default(), move |transcription, heard| {
@@ -128,7 +129,7 @@ fn events(
 }
 
 /// The event, and the segment that it is about.
-fn event(transcription: &mut Transcription, heard: Result<Heard, AudioError>) -> (Option<Segment>, Value) {
+fn event(transcription: &mut Transcription, heard: Result<Heard, RequestError>) -> (Option<Segment>, Value) {
     match heard {
         Ok(Heard::Segment(segment)) => {
             let space = if transcription.segments.is_empty() { "" } else { " " };

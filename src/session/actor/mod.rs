@@ -358,9 +358,10 @@ impl SessionActor {
     fn track(&self, kind: RequestKind) -> RequestTracker {
         let id = match kind {
             RequestKind::Response => RequestId::from(ResponseId::random().as_str()),
-            RequestKind::Transcription | RequestKind::Speech | RequestKind::Translation => {
-                RequestId::random()
-            }
+            RequestKind::Transcription
+            | RequestKind::Speech
+            | RequestKind::Translation
+            | RequestKind::Completion => RequestId::random(),
         };
         self.shares.requests.track(id, kind)
     }

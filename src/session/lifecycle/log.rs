@@ -129,7 +129,7 @@ impl RequestLog {
         let (id, kind) = (spec.id.clone(), spec.kind);
         let stage = match kind {
             RequestKind::Transcription => Stage::Stt,
-            RequestKind::Response | RequestKind::Translation => Stage::Llm,
+            RequestKind::Response | RequestKind::Translation | RequestKind::Completion => Stage::Llm,
             RequestKind::Speech => Stage::Tts,
         };
         let tracked = Arc::new(Tracked::new(spec, self.clone(), home));

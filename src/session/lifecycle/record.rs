@@ -22,6 +22,8 @@ pub enum RequestKind {
     Speech,
     /// The translation of an utterance into one language.
     Translation,
+    /// A chat completion, without a session.
+    Completion,
 }
 
 impl RequestKind {
@@ -32,6 +34,7 @@ impl RequestKind {
             Self::Transcription => "transcription",
             Self::Speech => "speech",
             Self::Translation => "translation",
+            Self::Completion => "completion",
         }
     }
 }

@@ -17,7 +17,7 @@ const LATER_S: u64 = 10;
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Charge {
-    /// A response.
+    /// A response, or a chat completion.
     Response,
     /// A transcription, or a speech without a session.
     Other,
@@ -130,6 +130,7 @@ impl Ledger {
     pub(super) fn begin_outside(
         &mut self,
         owner: &Owner,
+        charge: Charge,
         limits: &QuotaLimits,
         now: Instant,
     ) -> Result<(), QuotaError> {
@@ -137,8 +138,12 @@ impl Ledger {
             return Ok(());
         }
         let user = User::Key(owner.clone());
-        self.check_user(&user, Charge::Other, limits, now)?;
-        self.users.entry(user).or_default().active += 1;
+        self.check_user(&user, charge, limits, now)?;
+        let user = self.users.entry(user).or_default();
+        user.active += 1;
+        if charge == Charge::Response {
+            user.responses.record(limits.per_user.max_responses_per_minute, now);
+        }
         Ok(())
     }
 
@@ -229,6 +234,22 @@ mod tests {
         assert_eq!(ledger.check(2, Charge::Other, &limits, later), Ok(()));
         let minute = now + Duration::from_secs(60);
         assert_eq!(ledger.check(2, Charge::Response, &limits, minute), Ok(()));
+    }
+
+    #[test]
+    fn completions_without_a_session_are_counted_with_the_responses_of_sessions() {
+        let (now, limits) = (Instant::now(), limits());
+        let mut ledger = Ledger::default();
+        let anna = key("anna");
+        ledger.open(0, &anna, &limits, now).expect("within the limit");
+        ledger.begin(0, Charge::Response, &limits, now);
+        assert_eq!(ledger.begin_outside(&anna, Charge::Response, &limits, now), Ok(()));
+        ledger.end_outside(&anna);
+        let refused = Err(QuotaError::UserResponsesPerMinute { limit: 2, retry_after_s: 60 });
+        assert_eq!(ledger.begin_outside(&anna, Charge::Response, &limits, now), refused);
+        assert_eq!(ledger.check(0, Charge::Response, &limits, now), refused);
+        assert_eq!(ledger.begin_outside(&anna, Charge::Other, &limits, now), Ok(()));
+        assert_eq!(ledger.begin_outside(&Owner::anonymous(), Charge::Response, &limits, now), Ok(()));
     }
 
     proptest! {

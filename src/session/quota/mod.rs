@@ -84,8 +84,8 @@ impl SessionQuotaManager {
     }
 
     /// Begins a request of `owner` that belongs to no session.
-    pub fn begin_outside(&self, owner: &Owner) -> Result<RequestPermit, QuotaError> {
-        let begun = self.lock().begin_outside(owner, &self.limits(), Instant::now());
+    pub fn begin_outside(&self, owner: &Owner, charge: Charge) -> Result<RequestPermit, QuotaError> {
+        let begun = self.lock().begin_outside(owner, charge, &self.limits(), Instant::now());
         begun.map_err(refused)?;
         Ok(RequestPermit { manager: self.clone(), of: Holder::Outside(owner.clone()) })
     }
@@ -192,7 +192,7 @@ mod tests {
         assert!(outcome.is_err());
         let quota = manager.open(HolderId(2), &owner).expect("the panicked session's place is free");
         drop(quota.begin(Charge::Response).expect("and its request is over"));
-        drop(manager.begin_outside(&owner).expect("nothing is under way"));
+        drop(manager.begin_outside(&owner, Charge::Other).expect("nothing is under way"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use futures::{FutureExt, Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::error::AudioError;
+use super::error::RequestError;
 use crate::engine::EngineError;
 use crate::pool::HolderId;
 use crate::runtime::Runtime;
@@ -22,7 +22,7 @@ use crate::server::router::ServerState;
 use crate::session::SessionError;
 use crate::session::lifecycle::{Outcome, RequestKind, RequestTracker};
 use crate::session::live::LiveConfig;
-use crate::session::quota::RequestPermit;
+use crate::session::quota::{Charge, RequestPermit};
 use crate::telemetry::metrics as names;
 
 /// Results that wait for a client to read them.
@@ -32,11 +32,11 @@ const READING: Duration = Duration::from_secs(60);
 
 /// A request without a session, within its user's limits.
 #[derive(Debug)]
-pub(super) struct Outside {
+pub(in crate::server) struct Outside {
     /// Follows it.
-    pub(super) tracker: RequestTracker,
+    pub(in crate::server) tracker: RequestTracker,
     /// Who asks, towards the pools.
-    pub(super) holder: HolderId,
+    pub(in crate::server) holder: HolderId,
     permit: RequestPermit,
     runtime: Runtime,
     live: LiveConfig,
@@ -44,21 +44,22 @@ pub(super) struct Outside {
 
 /// Why a result was not taken: the client is gone or does not read.
 #[derive(Debug)]
-pub(super) struct Gone;
+pub(in crate::server) struct Gone;
 
 /// Where the work puts its results.
 #[derive(Debug)]
-pub(super) struct Results<T>(mpsc::Sender<Result<T, AudioError>>);
+pub(in crate::server) struct Results<T>(mpsc::Sender<Result<T, RequestError>>);
 
 impl Outside {
     /// Checks who asks and whether they may.
-    pub(super) fn begin(
+    pub(in crate::server) fn begin(
         state: &ServerState,
         headers: &HeaderMap,
         kind: RequestKind,
     ) -> Result<Self, Box<Response>> {
         let owner = caller(headers, &state.config)?;
-        let permit = state.sessions.quotas().begin_outside(&owner);
+        let charge = if kind == RequestKind::Completion { Charge::Response } else { Charge::Other };
+        let permit = state.sessions.quotas().begin_outside(&owner, charge);
         let permit = permit.map_err(|error| Box::new(over_quota(&error)))?;
         Ok(Self {
             tracker: state.sessions.requests().track_outside(&owner, kind),
@@ -70,15 +71,15 @@ impl Outside {
     }
 
     /// Runs `work` as a task that has at most `limit`; gives its results. The last may be an error.
-    pub(super) fn start<T, W>(
+    pub(in crate::server) fn start<T, W>(
         self,
         name: &'static str,
         limit: Duration,
         work: impl FnOnce(Results<T>) -> W,
-    ) -> mpsc::Receiver<Result<T, AudioError>>
+    ) -> mpsc::Receiver<Result<T, RequestError>>
     where
         T: Send + 'static,
-        W: Future<Output = Result<Result<(), AudioError>, Gone>> + Send + 'static,
+        W: Future<Output = Result<Result<(), RequestError>, Gone>> + Send + 'static,
     {
         let (sender, receiver) = mpsc::channel(RESULTS_CAPACITY);
         let work = work(Results(sender.clone()));
@@ -90,16 +91,16 @@ impl Outside {
     async fn run<T>(
         self,
         limit: Duration,
-        work: impl Future<Output = Result<Result<(), AudioError>, Gone>>,
-        sender: mpsc::Sender<Result<T, AudioError>>,
+        work: impl Future<Output = Result<Result<(), RequestError>, Gone>>,
+        sender: mpsc::Sender<Result<T, RequestError>>,
     ) {
         let _permit = self.permit;
         let ended = tokio::select! {
             biased;
             () = sender.closed() => Err(Gone),
             () = self.tracker.cancelled() => Ok(Err(SessionError::RequestCancelled.into())),
-            () = stopped(&self.runtime, &self.live) => Ok(Err(AudioError::ShuttingDown)),
-            () = sleep(limit) => Ok(Err(AudioError::TimedOut { limit })),
+            () = stopped(&self.runtime, &self.live) => Ok(Err(RequestError::ShuttingDown)),
+            () = sleep(limit) => Ok(Err(RequestError::TimedOut { limit })),
             ended = AssertUnwindSafe(work).catch_unwind() => ended.unwrap_or_else(|_panic| Ok(Err(panicked()))),
         };
         match ended {
@@ -116,7 +117,7 @@ impl Outside {
 }
 
 /// What the log tells of a panic is for its operator alone.
-fn panicked() -> AudioError {
+fn panicked() -> RequestError {
     metrics::counter!(names::PANICS_TOTAL).increment(1);
     let reason = "its work broke off; the log says where".to_owned();
     EngineError::Failed { engine: "the server".to_owned(), reason }.into()
@@ -129,13 +130,20 @@ async fn stopped(runtime: &Runtime, live: &LiveConfig) {
 }
 
 impl<T> Results<T> {
+    /// A place for so many results, and who takes them.
+    #[cfg(test)]
+    pub(in crate::server) fn of(capacity: usize) -> (Self, mpsc::Receiver<Result<T, RequestError>>) {
+        let (sender, receiver) = mpsc::channel(capacity);
+        (Self(sender), receiver)
+    }
+
     /// Puts a result, waiting for a client that reads. Only where no engine is held.
-    pub(super) async fn send(&self, result: T) -> Result<(), Gone> {
+    pub(in crate::server) async fn send(&self, result: T) -> Result<(), Gone> {
         timeout(READING, self.0.send(Ok(result))).await.map_err(|_| Gone)?.map_err(|_| Gone)
     }
 
     /// Puts a result if there is room; gives it back if not.
-    pub(super) fn try_send(&self, result: T) -> Result<Option<T>, Gone> {
+    pub(in crate::server) fn try_send(&self, result: T) -> Result<Option<T>, Gone> {
         match self.0.try_send(Ok(result)) {
             Ok(()) => Ok(None),
             Err(mpsc::error::TrySendError::Full(result)) => Ok(result.ok()),
@@ -145,9 +153,9 @@ impl<T> Results<T> {
 }
 
 /// The first result, which decides the answer's status, and the stream of all of them.
-pub(super) async fn begun<T: Send + 'static>(
-    mut receiver: mpsc::Receiver<Result<T, AudioError>>,
-) -> Result<impl Stream<Item = Result<T, AudioError>> + Send + 'static, AudioError> {
+pub(in crate::server) async fn begun<T: Send + 'static>(
+    mut receiver: mpsc::Receiver<Result<T, RequestError>>,
+) -> Result<impl Stream<Item = Result<T, RequestError>> + Send + 'static, RequestError> {
     let first = receiver.recv().await.unwrap_or_else(|| Err(panicked()))?;
     let rest = stream::unfold(receiver, |mut receiver| async {
         let next = receiver.recv().await?;

@@ -1,0 +1,9 @@
+//! One Antiphon serves engines to another: a process with `--role engines` and the engines that the server comes
+//! with, and a server in front of it whose ears, model and voice are all behind its URL.
+
+#[path = "../socket/mod.rs"]
+mod socket;
+
+mod faults;
+mod pair;
+mod talks;
