@@ -15,6 +15,8 @@ pub mod load_error;
 pub mod onnx_llm;
 pub mod openai;
 mod prompt;
+pub mod placement;
+pub mod process;
 pub mod scripted;
 pub mod silero;
 pub mod smart_turn;
@@ -23,3 +25,4 @@ mod worker;
 
 pub use catalog::{EngineSet, EnginesConfig, Loaded, load};
 pub use load_error::LoadError;
+pub use placement::Placement;
