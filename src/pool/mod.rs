@@ -18,6 +18,7 @@ pub mod memory;
 #[expect(clippy::module_inception, reason = "the pool itself, beside what it is made of")]
 mod pool;
 mod probe;
+mod process;
 pub mod queue;
 pub mod resize;
 pub mod schedule;

@@ -19,7 +19,7 @@ use super::queue::{Ticket, Waiter};
 use super::schedule::{Avoid, MemberId, MemberSpec, PoolId, PoolLoad, Standing, Target};
 use super::scheduler::{Refusal, Scheduler};
 use crate::engine::endpoint::Endpoint;
-use crate::engine::{CancelFlag, EngineError};
+use crate::engine::{CancelFlag, EngineError, EngineProcess};
 use crate::telemetry::metrics as names;
 
 /// Longer than any interval of probes.
@@ -61,6 +61,9 @@ pub struct InstanceStats {
     pub draining: bool,
     /// How often it was built anew.
     pub restarts: u32,
+    /// The process that it runs in; absent for one in the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<EngineProcess>,
     /// Calls that succeeded, and calls that failed.
     pub calls: CallCounts,
     /// How its endpoint is called; absent for an engine of this machine.
@@ -247,6 +250,11 @@ impl<E: ?Sized> Member<E> {
 }
 
 impl<E: ?Sized> Member<E> {
+    /// Whether it has not done anything since it was built.
+    pub(super) fn has_done_nothing(&self) -> bool {
+        self.calls.succeeded == 0
+    }
+
     /// An endpoint first gets one call at a time; only where that fails too, or where it is not there at all, it gets
     /// none.
     fn counts_for_breaker(&self, error: &EngineError, began: Instant) -> bool {
@@ -296,6 +304,9 @@ impl<E: ?Sized> Shared<E> {
     /// A call failed that began then.
     pub(super) fn on_failure(&self, id: MemberId, error: &EngineError, began: Instant) {
         let (config, now) = (self.config(), Instant::now());
+        if matches!(error, EngineError::Unavailable { .. }) {
+            self.bury(now);
+        }
         let (limit, backoff) = (config.breaker_failures, Duration::from_millis(config.breaker_backoff_ms));
         let mut members = self.lock();
         let Some(member) = members.get_mut(&id) else { return };
@@ -376,6 +387,7 @@ impl<E: ?Sized> Shared<E> {
             fallback: instance.fallback,
             draining: member.draining,
             restarts: instance.restarts,
+            process: instance.process(),
             calls: member.calls,
             endpoint: self.scheduler.metered(id).map(|metered| EndpointStats {
                 mode: member.ladder.mode(),

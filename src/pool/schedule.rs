@@ -91,6 +91,8 @@ pub enum Standing {
     Serving,
     /// Not now: its breaker is open, or it is stuck.
     Stopped,
+    /// Not now, but another is about to take its place: who has nobody else waits for that.
+    Awaited,
     /// Never again: it ends its calls and goes.
     Draining,
 }
@@ -377,7 +379,8 @@ impl Schedule {
     }
 
     fn has_healthy(&self, pool: PoolId) -> bool {
-        self.members.values().any(|m| m.spec.pool == pool && m.standing == Standing::Serving)
+        let may_serve = |standing| matches!(standing, Standing::Serving | Standing::Awaited);
+        self.members.values().any(|member| member.spec.pool == pool && may_serve(member.standing))
     }
 
     fn waiting(&self, pool: PoolId) -> usize {
