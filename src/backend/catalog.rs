@@ -15,7 +15,7 @@ use super::espeak::{EspeakConfig, EspeakTts};
 use super::growth::Growth;
 use super::onnx_llm::{OnnxLlm, OnnxLlmConfig};
 use super::openai::{OpenAiLlm, OpenAiLlmConfig, OpenAiStt, OpenAiSttConfig, OpenAiTts, OpenAiTtsConfig};
-use super::process::{AnyEngine, PlacedConfig, ProcessEngine};
+use super::process::{AnyEngine, Placeable, PlacedConfig, ProcessEngine};
 use super::scripted::{ScriptedLlm, ScriptedLlmConfig, ScriptedStt, ScriptedSttConfig};
 use super::scripted::{ScriptedTts, ScriptedTtsConfig, ScriptedVad, ScriptedVadConfig};
 use super::silero::{SileroConfig, SileroVad};
@@ -230,24 +230,20 @@ fn load_vad(config: &VadConfig, resources: &Resources) -> Result<Arc<dyn VadEngi
 }
 
 fn load_stt(config: &SttConfig, resources: &Resources) -> Result<Arc<dyn SttEngine>, LoadError> {
-    match PlacedConfig::Stt(config.clone()) {
-        placed if placed.is_apart() => Ok(Arc::new(ProcessEngine::load(&placed, resources)?)),
-        _ => stt_here(config),
-    }
+    apart(config, resources).map_or_else(|| stt_here(config), |engine| Ok(Arc::new(engine?)))
 }
 
 fn load_llm(config: &LlmConfig, resources: &Resources) -> Result<Arc<dyn LlmEngine>, LoadError> {
-    match PlacedConfig::Llm(config.clone()) {
-        placed if placed.is_apart() => Ok(Arc::new(ProcessEngine::load(&placed, resources)?)),
-        _ => llm_here(config, resources),
-    }
+    apart(config, resources).map_or_else(|| llm_here(config, resources), |engine| Ok(Arc::new(engine?)))
 }
 
 fn load_tts(config: &TtsConfig, resources: &Resources) -> Result<Arc<dyn TtsEngine>, LoadError> {
-    match PlacedConfig::Tts(config.clone()) {
-        placed if placed.is_apart() => Ok(Arc::new(ProcessEngine::load(&placed, resources)?)),
-        _ => tts_here(config),
-    }
+    apart(config, resources).map_or_else(|| tts_here(config), |engine| Ok(Arc::new(engine?)))
+}
+
+/// The engine in a process of its own; `None` where it is not to run in one.
+fn apart<C: Placeable>(config: &C, resources: &Resources) -> Option<Result<ProcessEngine, LoadError>> {
+    config.is_apart().then(|| ProcessEngine::load(&config.clone().into(), resources))
 }
 
 /// Builds one engine in this process, wherever it is configured to run.

@@ -36,7 +36,12 @@ use crate::engine::tts::{TtsEngine, TtsEvent, TtsRequest};
 use crate::engine::{CancelFlag, EngineError, EngineFuture, EngineProcess, EngineStream};
 
 pub use guest::serve;
+pub(super) use placed::Placeable;
 pub use placed::{AnyEngine, PlacedConfig};
+
+/// RAM that a process takes before its engine is loaded: the program itself, its threads, what it has read of
+/// libraries. Measured at 21 MiB.
+pub(super) const PROCESS_BYTES: u64 = 24 << 20;
 
 /// An engine in a process of its own.
 #[derive(Debug)]

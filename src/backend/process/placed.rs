@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Placement;
-use crate::backend::catalog::{LlmConfig, SttConfig, TtsConfig};
+use crate::backend::catalog::{EnginesConfig, LlmConfig, SttConfig, TtsConfig};
 use crate::engine::llm::LlmEngine;
 use crate::engine::stt::SttEngine;
 use crate::engine::tts::TtsEngine;
@@ -22,33 +22,69 @@ pub enum PlacedConfig {
     Tts(TtsConfig),
 }
 
+/// What may be placed.
+pub(in crate::backend) trait Placeable: Clone + Into<PlacedConfig> {
+    /// The name that its errors bear.
+    fn name(&self) -> &str;
+    /// Where it is to run; `None` for what runs elsewhere anyway.
+    fn placement(&mut self) -> Option<&mut Placement>;
+
+    /// Whether it is to run in a process of its own.
+    fn is_apart(&self) -> bool {
+        self.clone().placement().is_some_and(|placement| *placement == Placement::Process)
+    }
+}
+
+/// `elsewhere`: kinds that do not run on this machine.
+macro_rules! placed {
+    ($config:ident in $list:ident: $($kind:ident),+ $(; elsewhere $($other:ident),+)?) => {
+        impl Placeable for $config {
+            fn name(&self) -> &str {
+                match self {
+                    $(Self::$kind(config) => &config.name,)+
+                    $($(Self::$other(config) => &config.name,)+)?
+                }
+            }
+            fn placement(&mut self) -> Option<&mut Placement> {
+                match self {
+                    $(Self::$kind(config) => Some(&mut config.placement),)+
+                    $($(Self::$other(_) => None,)+)?
+                }
+            }
+        }
+
+        impl From<$config> for PlacedConfig {
+            fn from(config: $config) -> Self {
+                Self::$list(config)
+            }
+        }
+    };
+}
+
+placed!(SttConfig in Stt: Whisper, Scripted; elsewhere OpenAi);
+placed!(LlmConfig in Llm: Onnx, Scripted; elsewhere OpenAi);
+placed!(TtsConfig in Tts: Espeak, Scripted; elsewhere OpenAi);
+
 impl PlacedConfig {
     /// The name that its errors bear.
     pub(super) fn name(&self) -> &str {
         match self {
-            Self::Stt(SttConfig::Whisper(config)) => &config.name,
-            Self::Stt(SttConfig::Scripted(config)) => &config.name,
-            Self::Llm(LlmConfig::Onnx(config)) => &config.name,
-            Self::Llm(LlmConfig::Scripted(config)) => &config.name,
-            Self::Tts(TtsConfig::Espeak(config)) => &config.name,
-            Self::Tts(TtsConfig::Scripted(config)) => &config.name,
+            Self::Stt(config) => config.name(),
+            Self::Llm(config) => config.name(),
+            Self::Tts(config) => config.name(),
         }
     }
+}
 
-    /// Whether it is to run in a process of its own.
-    pub(in crate::backend) fn is_apart(&self) -> bool {
-        self.placement() == Placement::Process
-    }
-
-    fn placement(&self) -> Placement {
-        match self {
-            Self::Stt(SttConfig::Whisper(config)) => config.placement,
-            Self::Stt(SttConfig::Scripted(config)) => config.placement,
-            Self::Llm(LlmConfig::Onnx(config)) => config.placement,
-            Self::Llm(LlmConfig::Scripted(config)) => config.placement,
-            Self::Tts(TtsConfig::Espeak(config)) => config.placement,
-            Self::Tts(TtsConfig::Scripted(config)) => config.placement,
-        }
+impl EnginesConfig {
+    /// The same with every engine in this process, for who takes the time that it computes.
+    #[must_use]
+    pub fn in_this_process(mut self) -> Self {
+        let stt = self.stt.iter_mut().filter_map(Placeable::placement);
+        let llm = self.llm.iter_mut().filter_map(Placeable::placement);
+        let tts = self.tts.iter_mut().filter_map(Placeable::placement);
+        stt.chain(llm).chain(tts).for_each(|placement| *placement = Placement::Server);
+        self
     }
 }
 
