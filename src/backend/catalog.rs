@@ -192,20 +192,22 @@ pub struct Resources {
     pub(super) onnxruntime: PathBuf,
     /// `engines.program`.
     pub(super) program: PathBuf,
+    /// Environment variables that are not for processes of engines.
+    pub(super) secrets: Vec<String>,
 }
 
 impl Resources {
     /// Those of the process of one engine.
     pub(super) fn here(gate: Arc<dyn ComputeGate>, onnxruntime: PathBuf) -> Self {
-        Self { gate, onnxruntime, program: PathBuf::new() }
+        Self { gate, onnxruntime, program: PathBuf::new(), secrets: Vec::new() }
     }
 }
 
 /// Builds the engines that `config` names. Blocks while models load.
 pub fn load(config: &EnginesConfig, gate: Arc<dyn ComputeGate>) -> Result<EngineSet, Vec<LoadError>> {
     let mut errors = Vec::new();
-    let resources =
-        Resources { gate, onnxruntime: config.onnxruntime.clone(), program: config.program.clone() };
+    let (onnxruntime, program) = (config.onnxruntime.clone(), config.program.clone());
+    let resources = Resources { gate, onnxruntime, program, secrets: config.secrets() };
     let stt = build("stt", &config.stt, (&resources, load_stt), &mut errors);
     let llm = build("llm", &config.llm, (&resources, load_llm), &mut errors);
     let tts = build("tts", &config.tts, (&resources, load_tts), &mut errors);

@@ -96,7 +96,14 @@ impl EngineError {
 pub type Phase = &'static str;
 
 /// What may be waited for.
-const PHASES: [Phase; 4] = ["an answer", "its first output", "the rest of its answer", "a probe"];
+const PHASES: [Phase; 6] = [
+    "an answer",
+    "its first output",
+    "the rest of its answer",
+    "the whole of its answer",
+    "a connection",
+    "a probe",
+];
 
 /// One of [`PHASES`] as it was told; another is told as an answer.
 fn phase<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Phase, D::Error> {

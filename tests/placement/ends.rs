@@ -20,7 +20,7 @@ const APART: &str = "[[engines.stt]]\nkind = \"scripted\"\nplacement = \"process
 fn pids(status: &Value) -> Vec<u64> {
     let pools = status["pools"].as_array().expect("a list").iter();
     let instances = pools.flat_map(|pool| pool["instances"].as_array().expect("a list"));
-    instances.map(|instance| instance["process"]["pid"].as_u64().expect("a process")).collect()
+    instances.filter_map(|instance| instance["process"]["pid"].as_u64()).collect()
 }
 
 /// The server says it, 24 kHz 16 bit.
@@ -77,6 +77,7 @@ async fn a_server_that_is_killed_takes_its_engines_along() {
     std::fs::write(folder.path().join("antiphon.toml"), APART).expect("writable");
     let server = Program::start(folder.path());
     let pids = pids(&get(server.address, "/api/status").await);
+    assert_eq!(pids.len(), 3);
     assert!(pids.iter().all(|pid| runs(*pid)));
     server.signal("-KILL");
     until("all gone", || !pids.iter().any(|pid| runs(*pid))).await;
@@ -90,6 +91,7 @@ async fn signals_for_the_server_do_not_end_its_engines_before_it() {
     std::fs::write(folder.path().join("antiphon.toml"), APART).expect("writable");
     let mut server = Program::start(folder.path());
     let pids = pids(&get(server.address, "/api/status").await);
+    assert_eq!(pids.len(), 3);
     for name in ["-INT", "-TERM", "-HUP"] {
         pids.iter().for_each(|pid| signal(*pid, name));
     }
@@ -104,4 +106,26 @@ async fn signals_for_the_server_do_not_end_its_engines_before_it() {
     assert!(!pids.iter().any(|pid| exists(*pid)), "all were waited for");
     let log = std::fs::read_to_string(folder.path().join("log")).expect("a log");
     assert!(!log.contains("killed") && !log.contains("has died"), "{log}");
+}
+
+/// A remote engine's key is none of a local engine's business. The variable is one that every test has.
+#[tokio::test]
+async fn keys_of_remote_engines_are_not_in_the_environment_of_processes() {
+    const VARIABLE: &str = "CARGO_MANIFEST_DIR";
+    let folder = tempfile::tempdir().expect("a folder");
+    let remote = format!(
+        "[[engines.llm]]\nkind = \"openai\"\nname = \"far\"\nurl = \"http://127.0.0.1:9/v1\"\nmodel = \"m\"\n\
+         fallback = true\napi_key_env = \"{VARIABLE}\"\n"
+    );
+    std::fs::write(folder.path().join("antiphon.toml"), format!("{APART}{remote}")).expect("writable");
+    let server = Program::start(folder.path());
+    let status = get(server.address, "/api/status").await;
+    let holds = |pid: u64| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).expect("it runs");
+        String::from_utf8_lossy(&environment).contains(VARIABLE)
+    };
+    assert!(holds(server.child.id().into()), "the server has it");
+    let pids = pids(&status);
+    assert_eq!(pids.len(), 3);
+    assert!(!pids.iter().any(|pid| holds(*pid)), "its engines do not");
 }

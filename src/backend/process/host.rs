@@ -34,6 +34,8 @@ const STEPS_CAPACITY: usize = 64;
 pub(super) struct Plan {
     pub(super) name: String,
     pub(super) program: PathBuf,
+    /// Environment variables that it does not get.
+    pub(super) secrets: Vec<String>,
     pub(super) load: Load,
     pub(super) gate: Arc<dyn ComputeGate>,
 }
@@ -121,7 +123,11 @@ impl Work {
     }
 
     fn spawn(&self, plan: &Plan) -> Result<(ChildStdout, ChildStderr), LoadError> {
-        let spawned = Command::new(&plan.program)
+        let mut command = Command::new(&plan.program);
+        for variable in &plan.secrets {
+            command.env_remove(variable);
+        }
+        let spawned = command
             .args(["engine", &plan.name])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -191,7 +197,7 @@ impl Work {
 /// Writes what is queued and what flags say, until the link is closed.
 fn write(link: &Link, load: &Load, outgoing: &Receiver<Outgoing>) {
     // What breaks the pipe is seen by the thread that reads.
-    let mut goes_on = frames_of(load).iter().all(|message| link.write(message));
+    let mut goes_on = link.write(&ToEngine::Load(load.clone()));
     while goes_on {
         let next = if link.calls.is_empty() {
             outgoing.recv().map_err(|_| RecvTimeoutError::Disconnected)
@@ -206,13 +212,6 @@ fn write(link: &Link, load: &Load, outgoing: &Receiver<Outgoing>) {
         goes_on = goes_on && link.calls.notices().iter().all(|notice| link.write(notice));
     }
     link.hang_up();
-}
-
-/// Begins a conversation with a process.
-fn frames_of(load: &Load) -> [ToEngine; 1] {
-    let Load { version, engine, onnxruntime } = load;
-    let (version, engine, onnxruntime) = (version.clone(), engine.clone(), onnxruntime.clone());
-    [ToEngine::Load(Load { version, engine, onnxruntime })]
 }
 
 /// Takes steps to the gate, in their order, on a thread that nobody waits for: a gate may be shut for long.

@@ -61,6 +61,7 @@ impl ProcessEngine {
         let (host, description) = Host::start(Plan {
             name: name.to_owned(),
             program: host::program(&resources.program),
+            secrets: resources.secrets.clone(),
             load: Load { version: version(), engine, onnxruntime: resources.onnxruntime.clone() },
             gate: Arc::clone(&resources.gate),
         })?;

@@ -29,6 +29,9 @@ pub(in crate::backend) trait Placeable: Clone + Into<PlacedConfig> {
     /// Where it is to run; `None` for what runs elsewhere anyway.
     fn placement(&mut self) -> Option<&mut Placement>;
 
+    /// The environment variable that holds its key, where one does.
+    fn secret(&self) -> Option<&str>;
+
     /// Whether it is to run in a process of its own.
     fn is_apart(&self) -> bool {
         self.clone().placement().is_some_and(|placement| *placement == Placement::Process)
@@ -49,6 +52,12 @@ macro_rules! placed {
                 match self {
                     $(Self::$kind(config) => Some(&mut config.placement),)+
                     $($(Self::$other(_) => None,)+)?
+                }
+            }
+            fn secret(&self) -> Option<&str> {
+                match self {
+                    $(Self::$kind(_) => None,)+
+                    $($(Self::$other(config) => config.api_key_env.as_deref(),)+)?
                 }
             }
         }
@@ -85,6 +94,13 @@ impl EnginesConfig {
         let tts = self.tts.iter_mut().filter_map(Placeable::placement);
         stt.chain(llm).chain(tts).for_each(|placement| *placement = Placement::Server);
         self
+    }
+
+    /// Environment variables that hold keys: no process of an engine needs them.
+    pub(in crate::backend) fn secrets(&self) -> Vec<String> {
+        let stt = self.stt.iter().filter_map(Placeable::secret);
+        let llm = self.llm.iter().filter_map(Placeable::secret);
+        stt.chain(llm).chain(self.tts.iter().filter_map(Placeable::secret)).map(str::to_owned).collect()
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) enum ToEngine {
 }
 
 /// Which engine to be.
-#[derive(Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(super) struct Load {
     /// The version of the program that speaks.
     pub(super) version: String,
