@@ -2,6 +2,7 @@
 //! process, in turns, in one run. `cargo run --release --example placement [CALLS]`, 60 by default.
 //!
 //! The scripted engine answers at once, so that its rows are the way there and back alone.
+#![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
 use std::error::Error;
 use std::path::PathBuf;

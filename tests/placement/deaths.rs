@@ -107,6 +107,7 @@ async fn talk_through(server: &Server, blow: &str) {
 /// Every session hears its own tones, whoever died meanwhile; only calls of the dead process are made twice; and the
 /// pool is whole again by itself.
 #[tokio::test]
+#[expect(clippy::print_stderr, reason = "how long it took, for who wants to know")]
 async fn a_process_killed_in_mid_call_costs_its_calls_a_second_try_and_nobody_an_answer() {
     for (engines, slots) in [(2, 1), (2, 5), (1, 5)] {
         let server = start(hearing(engines, slots, 200)).await;

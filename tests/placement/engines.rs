@@ -1,7 +1,7 @@
 //! Engines in processes without a server: they say what they say at home, and hear what is said to them.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 use antiphon::audio::resample::resample;
 use antiphon::backend::catalog::{EnginesConfig, LlmConfig, SttConfig, load};
@@ -197,7 +197,8 @@ async fn a_panic_and_an_error_are_of_their_call_alone() {
 /// Counts steps, and can be shut.
 #[derive(Debug, Default)]
 struct Turnstile {
-    shut: Arc<Mutex<()>>,
+    is_shut: Mutex<bool>,
+    opened: Condvar,
     inside: Arc<AtomicUsize>,
     passed: AtomicUsize,
     relaxed: AtomicUsize,
@@ -211,9 +212,17 @@ impl Drop for Inside {
     }
 }
 
+impl Turnstile {
+    fn shut(&self, is_shut: bool) {
+        *self.is_shut.lock().expect("nobody panics") = is_shut;
+        self.opened.notify_all();
+    }
+}
+
 impl ComputeGate for Turnstile {
     fn enter(&self, urgent: bool) -> ComputePermit {
-        drop(self.shut.lock().expect("nobody panics"));
+        let is_shut = self.is_shut.lock().expect("nobody panics");
+        drop(self.opened.wait_while(is_shut, |is_shut| *is_shut).expect("nobody panics"));
         self.passed.fetch_add(1, Ordering::AcqRel);
         self.relaxed.fetch_add(usize::from(!urgent), Ordering::AcqRel);
         self.inside.fetch_add(1, Ordering::AcqRel);
@@ -240,25 +249,15 @@ async fn a_language_model_in_a_process_asks_for_each_step() {
     assert!(steps >= usage.output as usize, "{steps} steps for {usage:?}");
     assert!(gate.relaxed.load(Ordering::Acquire) > 0, "the process hears that nobody waits any more");
     // Shut, nothing is computed; and a process that dies at the gate leaves nobody inside.
-    let is_over = Arc::new(AtomicBool::new(false));
-    let shut = Arc::clone(&gate.shut);
-    let guard = shut.lock().expect("nobody panics");
+    gate.shut(true);
     let waiting = llm.generate(talk("Hello."), CancelFlag::new());
-    let over = Arc::clone(&is_over);
-    let waiting = async move {
-        let outcome = waiting.try_collect::<Vec<_>>().await;
-        over.store(true, Ordering::Release);
-        outcome
-    };
     signal(llm.process().expect("a process").pid.into(), "-KILL");
-    #[expect(clippy::await_holding_lock, reason = "the gate is shut meanwhile: that is what is tested")]
-    let outcome = waiting.await;
+    let outcome = waiting.try_collect::<Vec<_>>().await;
     let EngineError::Unavailable { reason, .. } = outcome.expect_err("it died") else {
         panic!("another error")
     };
     assert!(reason.contains("signal: 9 (SIGKILL)"), "{reason}");
-    assert!(is_over.load(Ordering::Acquire));
-    drop(guard);
+    gate.shut(false);
     let process = llm.process().expect("a process");
     assert!(!process.is_running && !super::exists(process.pid.into()), "it is dead and buried");
     until("nobody inside", || gate.inside.load(Ordering::Acquire) == 0).await;

@@ -14,7 +14,8 @@ use crate::engine::compute::Urgency;
 use crate::engine::{CancelFlag, EngineError};
 
 /// Outcomes of a call that its reader has not taken: those on their way, and the error that may follow them.
-const OUTCOMES_CAPACITY: usize = WINDOW + 1;
+const OUTCOMES_CAPACITY: usize = 33;
+const _: () = assert!(OUTCOMES_CAPACITY == WINDOW + 1);
 
 /// A piece of a call's outcome, or why there is no more.
 pub(super) type Outcome = Result<Output, EngineError>;

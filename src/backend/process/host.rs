@@ -158,7 +158,10 @@ impl Work {
         let calls = &self.link.calls;
         match message {
             FromEngine::Loaded(description) => drop(self.told.try_send(Ok(description))),
-            FromEngine::Refused(error) => drop(self.told.try_send(Err(error))),
+            FromEngine::Refused(error) => {
+                self.link.close(); // it ends now, as it should
+                drop(self.told.try_send(Err(error)));
+            }
             FromEngine::Output(id, output) => {
                 calls.output(id, output).map_err(|_| "it sent more than was asked for".to_owned())?;
             }
