@@ -46,6 +46,7 @@ use crate::telemetry::{AlertBoard, LogFilter, Metrics, TelemetryError, clock};
 use https::Https;
 use reload::{Live, Reloader};
 
+pub use crate::backend::process::serve as serve_engine;
 pub use budget::check_declared as check_memory;
 pub use https::check_certificate;
 

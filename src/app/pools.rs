@@ -34,6 +34,7 @@ fn instance<E: ?Sized + 'static>(loaded: Loaded<E>, scheduler: &Scheduler) -> In
     let rebuild = loaded.rebuild;
     let instance = Instance::new(loaded.name, loaded.engine, loaded.slots)
         .as_fallback(loaded.fallback)
+        .in_process(loaded.process)
         .behind(loaded.endpoint);
     // A new client for an endpoint is no better than the old one: it comes back when a probe succeeds.
     let instance = match loaded.endpoint {

@@ -15,11 +15,13 @@ use super::espeak::{EspeakConfig, EspeakTts};
 use super::growth::Growth;
 use super::onnx_llm::{OnnxLlm, OnnxLlmConfig};
 use super::openai::{OpenAiLlm, OpenAiLlmConfig, OpenAiStt, OpenAiSttConfig, OpenAiTts, OpenAiTtsConfig};
+use super::process::{AnyEngine, Placeable, PlacedConfig, ProcessEngine};
 use super::scripted::{ScriptedLlm, ScriptedLlmConfig, ScriptedStt, ScriptedSttConfig};
 use super::scripted::{ScriptedTts, ScriptedTtsConfig, ScriptedVad, ScriptedVadConfig};
 use super::silero::{SileroConfig, SileroVad};
 use super::smart_turn::{SmartTurn, SmartTurnConfig};
 use super::whisper::{WhisperConfig, WhisperEngine};
+use crate::engine::EngineProcess;
 use crate::engine::compute::ComputeGate;
 use crate::engine::cost::LoadGrowth;
 use crate::engine::endpoint::Endpoint;
@@ -43,6 +45,8 @@ pub struct EnginesConfig {
     /// ONNX Runtime's shared library, read when an engine needs it. The default is where `scripts/setup`
     /// puts it.
     pub onnxruntime: PathBuf,
+    /// The program that runs engines with `placement = "process"`; empty for the one that is running.
+    pub program: PathBuf,
     /// Speech-to-text; by default Whisper with the starter model.
     pub stt: Vec<SttConfig>,
     /// Language models; by default the starter model.
@@ -59,6 +63,7 @@ impl Default for EnginesConfig {
     fn default() -> Self {
         Self {
             onnxruntime: ".cache/onnxruntime/libonnxruntime.so".into(),
+            program: PathBuf::new(),
             stt: vec![SttConfig::Whisper(WhisperConfig::default())],
             llm: vec![LlmConfig::Onnx(OnnxLlmConfig::default())],
             tts: vec![TtsConfig::Espeak(EspeakConfig::default())],
@@ -161,7 +166,9 @@ pub struct Loaded<E: ?Sized> {
     pub endpoint: Option<Endpoint>,
     /// What it tells of its model.
     pub model: ModelInfo,
-    /// How memory grew while it was loaded.
+    /// The process that an engine runs in, where that is not this one.
+    pub process: fn(&E) -> Option<EngineProcess>,
+    /// How memory grew while it was loaded, here and in its process.
     pub measured: LoadGrowth,
     /// Builds the engine anew. Blocks while its model loads.
     pub rebuild: Rebuild<E>,
@@ -182,13 +189,25 @@ pub struct Resources {
     /// Where engines that work in steps ask for each of them.
     pub gate: Arc<dyn ComputeGate>,
     /// ONNX Runtime's shared library.
-    onnxruntime: PathBuf,
+    pub(super) onnxruntime: PathBuf,
+    /// `engines.program`.
+    pub(super) program: PathBuf,
+    /// Environment variables that are not for processes of engines.
+    pub(super) secrets: Vec<String>,
+}
+
+impl Resources {
+    /// Those of the process of one engine.
+    pub(super) fn here(gate: Arc<dyn ComputeGate>, onnxruntime: PathBuf) -> Self {
+        Self { gate, onnxruntime, program: PathBuf::new(), secrets: Vec::new() }
+    }
 }
 
 /// Builds the engines that `config` names. Blocks while models load.
 pub fn load(config: &EnginesConfig, gate: Arc<dyn ComputeGate>) -> Result<EngineSet, Vec<LoadError>> {
     let mut errors = Vec::new();
-    let resources = Resources { gate, onnxruntime: config.onnxruntime.clone() };
+    let (onnxruntime, program) = (config.onnxruntime.clone(), config.program.clone());
+    let resources = Resources { gate, onnxruntime, program, secrets: config.secrets() };
     let stt = build("stt", &config.stt, (&resources, load_stt), &mut errors);
     let llm = build("llm", &config.llm, (&resources, load_llm), &mut errors);
     let tts = build("tts", &config.tts, (&resources, load_tts), &mut errors);
@@ -212,7 +231,33 @@ fn load_vad(config: &VadConfig, resources: &Resources) -> Result<Arc<dyn VadEngi
     })
 }
 
-fn load_stt(config: &SttConfig, _: &Resources) -> Result<Arc<dyn SttEngine>, LoadError> {
+fn load_stt(config: &SttConfig, resources: &Resources) -> Result<Arc<dyn SttEngine>, LoadError> {
+    apart(config, resources).map_or_else(|| stt_here(config), |engine| Ok(Arc::new(engine?)))
+}
+
+fn load_llm(config: &LlmConfig, resources: &Resources) -> Result<Arc<dyn LlmEngine>, LoadError> {
+    apart(config, resources).map_or_else(|| llm_here(config, resources), |engine| Ok(Arc::new(engine?)))
+}
+
+fn load_tts(config: &TtsConfig, resources: &Resources) -> Result<Arc<dyn TtsEngine>, LoadError> {
+    apart(config, resources).map_or_else(|| tts_here(config), |engine| Ok(Arc::new(engine?)))
+}
+
+/// The engine in a process of its own; `None` where it is not to run in one.
+fn apart<C: Placeable>(config: &C, resources: &Resources) -> Option<Result<ProcessEngine, LoadError>> {
+    config.is_apart().then(|| ProcessEngine::load(&config.clone().into(), resources))
+}
+
+/// Builds one engine in this process, wherever it is configured to run.
+pub(super) fn load_here(config: &PlacedConfig, resources: &Resources) -> Result<AnyEngine, LoadError> {
+    Ok(match config {
+        PlacedConfig::Stt(config) => AnyEngine::Stt(stt_here(config)?),
+        PlacedConfig::Llm(config) => AnyEngine::Llm(llm_here(config, resources)?),
+        PlacedConfig::Tts(config) => AnyEngine::Tts(tts_here(config)?),
+    })
+}
+
+fn stt_here(config: &SttConfig) -> Result<Arc<dyn SttEngine>, LoadError> {
     Ok(match config {
         SttConfig::Whisper(config) => Arc::new(WhisperEngine::load(config)?),
         SttConfig::OpenAi(config) => Arc::new(OpenAiStt::open(config)?),
@@ -220,7 +265,7 @@ fn load_stt(config: &SttConfig, _: &Resources) -> Result<Arc<dyn SttEngine>, Loa
     })
 }
 
-fn load_llm(config: &LlmConfig, resources: &Resources) -> Result<Arc<dyn LlmEngine>, LoadError> {
+fn llm_here(config: &LlmConfig, resources: &Resources) -> Result<Arc<dyn LlmEngine>, LoadError> {
     Ok(match config {
         LlmConfig::Onnx(config) => {
             Arc::new(OnnxLlm::load(config, &resources.onnxruntime, Arc::clone(&resources.gate))?)
@@ -230,7 +275,7 @@ fn load_llm(config: &LlmConfig, resources: &Resources) -> Result<Arc<dyn LlmEngi
     })
 }
 
-fn load_tts(config: &TtsConfig, _: &Resources) -> Result<Arc<dyn TtsEngine>, LoadError> {
+fn tts_here(config: &TtsConfig) -> Result<Arc<dyn TtsEngine>, LoadError> {
     Ok(match config {
         TtsConfig::Espeak(config) => Arc::new(EspeakTts::load(config)?),
         TtsConfig::OpenAi(config) => Arc::new(OpenAiTts::open(config)?),
@@ -314,6 +359,7 @@ fn build<C: Entry, E: ?Sized + Described + 'static>(
     for entry in usable {
         match growth.around(|| load_one(entry, resources, load)) {
             (Ok(engine), measured) => {
+                let measured = growth.with_process(measured, (engine.process)(&engine.engine));
                 measured.tell(list, &engine.name, engine.slots);
                 loaded.push(Loaded { measured, ..engine });
             }
@@ -338,6 +384,7 @@ fn load_one<C: Entry, E: ?Sized + Described + 'static>(
         fallback: entry.fallback(),
         computes: entry.computes(),
         endpoint: entry.endpoint(),
+        process: E::process_of,
         measured: LoadGrowth::default(),
         rebuild: Arc::new(move || load(&again, &resources)),
     })

@@ -1,6 +1,7 @@
 //! What the engines of a configuration cost, from their files: nothing is loaded. Read [`costs`] first.
 
 use super::catalog::{EnginesConfig, LlmConfig, SttConfig, TtsConfig};
+use super::process::{PROCESS_BYTES, Placeable};
 use crate::engine::cost::{EngineCost, OwnCost};
 
 /// An engine of the configuration and what one instance of it costs.
@@ -31,9 +32,11 @@ pub fn costs(config: &EnginesConfig) -> Vec<Priced> {
     stt.chain(llm).chain(tts).collect()
 }
 
-fn price<C: Costly>(pool: &'static str, index: usize, entry: &C) -> Priced {
+fn price<C: Costly + Placeable>(pool: &'static str, index: usize, entry: &C) -> Priced {
     let Terms { name, slots, fallback, own } = entry.terms();
-    let declared = entry.cost().or_else(|error| bare(pool, slots, own, error));
+    let of_process = if entry.is_apart() { PROCESS_BYTES } else { 0 };
+    let declared = entry.cost().map(|cost| cost.with_more_ram(of_process));
+    let declared = declared.or_else(|error| bare(pool, slots, own, error));
     Priced {
         pool,
         key: format!("engines.{pool}[{index}]"),
@@ -109,5 +112,15 @@ mod tests {
         assert!(priced[0].cost.as_ref().is_err_and(|error| error.contains("/nowhere/ggml.bin")));
         let llm = priced[1].cost.as_ref().expect("the operator says");
         assert_eq!((llm.vram.peak_bytes(8) >> 20, llm.threads), (3800, 1));
+    }
+
+    #[test]
+    fn a_process_of_its_own_is_counted() {
+        let bytes = |placement: &str| {
+            let text = format!("[[stt]]\nkind = \"scripted\"\nplacement = \"{placement}\"");
+            let config: EnginesConfig = toml::from_str(&text).expect("the documented form");
+            costs(&config).remove(0).cost.expect("a script has none of its own").ram.peak_bytes(4)
+        };
+        assert_eq!((bytes("server"), bytes("process")), (0, PROCESS_BYTES));
     }
 }

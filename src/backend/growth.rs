@@ -1,6 +1,7 @@
 //! How memory grows while an engine is loaded. Engines are loaded one after the other, so growth is theirs; what
 //! an engine allocates and gives back while it loads may be counted, where the allocator keeps it.
 
+use crate::engine::EngineProcess;
 use crate::engine::cost::LoadGrowth;
 use crate::telemetry::machine::{self, Gpus};
 
@@ -24,6 +25,14 @@ impl Growth {
             vram_bytes: grown(vram, self.vram_used()),
         };
         (loaded, growth)
+    }
+
+    /// The same with what an engine's own process takes.
+    pub(super) fn with_process(&self, growth: LoadGrowth, process: Option<EngineProcess>) -> LoadGrowth {
+        let Some(process) = process else { return growth };
+        let apart = machine::resident_bytes_of(process.pid);
+        let ram_bytes = apart.map(|bytes| bytes.saturating_add(growth.ram_bytes.unwrap_or_default()));
+        LoadGrowth { ram_bytes, ..growth }
     }
 
     fn vram_used(&self) -> Option<u64> {

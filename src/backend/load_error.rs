@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Why an engine could not be built, and what to do about it.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Error, PartialEq, Eq, Serialize)]
 pub enum LoadError {
     /// A file that the configuration names is not there or cannot be read.
     #[error("{engine}: cannot read {}: {reason}. {next_step}", path.display())]

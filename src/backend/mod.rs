@@ -14,6 +14,8 @@ mod growth;
 pub mod load_error;
 pub mod onnx_llm;
 pub mod openai;
+pub mod placement;
+pub mod process;
 mod prompt;
 pub mod scripted;
 pub mod silero;
@@ -23,3 +25,4 @@ mod worker;
 
 pub use catalog::{EngineSet, EnginesConfig, Loaded, load};
 pub use load_error::LoadError;
+pub use placement::Placement;

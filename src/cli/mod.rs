@@ -5,6 +5,7 @@
 //! what they put together. Read [`run`] first; each command has a file.
 
 mod check;
+mod engine;
 mod output;
 mod plan;
 mod serve;
@@ -54,6 +55,9 @@ enum Command {
     /// Say how many users the configuration holds on a machine, and what limits first
     #[command(after_help = EXAMPLES)]
     Plan(plan::PlanArgs),
+    /// Run one engine for the server that starts this
+    #[command(hide = true)]
+    Engine(engine::EngineArgs),
 }
 
 /// Where configuration comes from.
@@ -97,6 +101,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(args),
+        Command::Engine(args) => engine::run(&args),
     }
 }
 

@@ -142,6 +142,13 @@ impl EngineCost {
         self
     }
 
+    /// The same with so many bytes of RAM more for the instance.
+    #[must_use]
+    pub fn with_more_ram(mut self, bytes: u64) -> Self {
+        self.ram.instance_bytes = self.ram.instance_bytes.saturating_add(bytes);
+        self
+    }
+
     /// The same with the operator's own figures over it.
     #[must_use]
     pub fn with_own(mut self, own: &OwnCost) -> Self {

@@ -1,9 +1,10 @@
 //! Why an engine call failed.
 
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 /// Why an engine call failed. Texts name the engine and the next step, and hold no words of a user.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Error, PartialEq, Eq, Serialize)]
 pub enum EngineError {
     /// The caller raised the cancel flag.
     #[error("the call was cancelled")]
@@ -61,7 +62,8 @@ pub enum EngineError {
         /// The engine's name.
         engine: String,
         /// What was waited for.
-        phase: &'static str,
+        #[serde(deserialize_with = "phase")]
+        phase: Phase,
         /// How long was waited.
         waited_ms: u64,
     },
@@ -88,4 +90,23 @@ impl EngineError {
             Self::Failed { .. } | Self::RateLimited { .. } | Self::Unavailable { .. } | Self::TimedOut { .. }
         )
     }
+}
+
+/// What is waited for. A name, because serde would take the reference for one into what it reads.
+pub type Phase = &'static str;
+
+/// What may be waited for.
+const PHASES: [Phase; 6] = [
+    "an answer",
+    "its first output",
+    "the rest of its answer",
+    "the whole of its answer",
+    "a connection",
+    "a probe",
+];
+
+/// One of [`PHASES`] as it was told; another is told as an answer.
+fn phase<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Phase, D::Error> {
+    let told = String::deserialize(deserializer)?;
+    Ok(PHASES.into_iter().find(|phase| *phase == told).unwrap_or(PHASES[0]))
 }

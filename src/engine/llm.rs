@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::compute::Urgency;
-use super::{CancelFlag, EngineFuture, EngineStream};
+use super::{CancelFlag, EngineFuture, EngineProcess, EngineStream};
 
 /// Continues a conversation.
 pub trait LlmEngine: Send + Sync + Debug {
@@ -16,6 +16,11 @@ pub trait LlmEngine: Send + Sync + Debug {
     /// Whether the endpoint that it stands for answers at all, at less than the cost of a call; `None` where it stands
     /// for none.
     fn reach(&self, _cancel: CancelFlag) -> Option<EngineFuture<()>> {
+        None
+    }
+
+    /// The process that it runs in, where that is not this one.
+    fn process(&self) -> Option<EngineProcess> {
         None
     }
 }
@@ -58,7 +63,7 @@ pub enum Truncation {
 }
 
 /// Who speaks in a [`ChatMessage`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub enum ChatRole {
     /// Instructions.
     System,
@@ -83,7 +88,7 @@ impl ChatRole {
 }
 
 /// One message of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct ChatMessage {
     /// Who speaks.
     pub role: ChatRole,
@@ -103,7 +108,7 @@ impl ChatMessage {
 }
 
 /// One call of a tool.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct ToolCall {
     /// Id that the tool's result names.
     pub id: String,
@@ -139,7 +144,7 @@ pub enum ToolChoice {
 }
 
 /// A piece of the answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub enum LlmEvent {
     /// Text to append; never empty.
     Text(String),
@@ -169,7 +174,7 @@ pub enum LlmEvent {
 }
 
 /// Why an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub enum FinishReason {
     /// The model was done.
     Stop,
@@ -180,7 +185,7 @@ pub enum FinishReason {
 }
 
 /// Tokens of one call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct TokenUsage {
     /// Tokens of the request.
     pub input: u32,

@@ -13,6 +13,7 @@ pub mod endpoint;
 pub mod error;
 pub mod llm;
 pub mod model;
+pub mod process;
 pub mod stt;
 pub mod tts;
 pub mod turn;
@@ -21,6 +22,7 @@ pub mod vad;
 pub use cancel::CancelFlag;
 pub use cost::EngineCost;
 pub use error::EngineError;
+pub use process::EngineProcess;
 
 use std::pin::Pin;
 

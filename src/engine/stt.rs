@@ -3,7 +3,9 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::{CancelFlag, EngineFuture};
+use serde::{Deserialize, Serialize};
+
+use super::{CancelFlag, EngineFuture, EngineProcess};
 
 /// The sample rate of all audio given to speech-to-text and voice activity: what Whisper and Silero take.
 pub const STT_SAMPLE_RATE: u32 = 16_000;
@@ -23,6 +25,11 @@ pub trait SttEngine: Send + Sync + Debug {
     fn languages(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// The process that it runs in, where that is not this one.
+    fn process(&self) -> Option<EngineProcess> {
+        None
+    }
 }
 
 /// One utterance to transcribe.
@@ -37,7 +44,7 @@ pub struct SttRequest {
 }
 
 /// What was said.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Transcript {
     /// The text with the engine's punctuation, trimmed. Empty where there was no speech.
     pub text: String,
@@ -50,7 +57,7 @@ pub struct Transcript {
 }
 
 /// A token of a transcript.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct TokenLogprob {
     /// Its UTF-8 bytes; a token may hold only a part of a sign.
     pub bytes: Vec<u8>,

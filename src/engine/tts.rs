@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CancelFlag, EngineFuture, EngineStream};
+use super::{CancelFlag, EngineFuture, EngineProcess, EngineStream};
 
 /// Speaks a clause.
 pub trait TtsEngine: Send + Sync + Debug {
@@ -24,6 +24,11 @@ pub trait TtsEngine: Send + Sync + Debug {
     fn languages(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// The process that it runs in, where that is not this one.
+    fn process(&self) -> Option<EngineProcess> {
+        None
+    }
 }
 
 /// The voice names of OpenAI's APIs (Realtime and speech, 2026). Clients send them to any server, so that each
@@ -34,7 +39,7 @@ pub const OPENAI_VOICES: [&str; 13] = [
 ];
 
 /// A clause to speak.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct TtsRequest {
     /// The text, a clause or sentence; never empty.
     pub text: String,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::schedule::{Compute, DeviceId};
+use crate::engine::EngineProcess;
 use crate::engine::endpoint::Endpoint;
 
 /// Builds an engine anew. It may block: it runs on a thread of its own.
@@ -23,6 +24,8 @@ pub struct Instance<E: ?Sized> {
     pub compute: Compute,
     /// How it is called, where it stands for a URL.
     pub endpoint: Option<Endpoint>,
+    /// How it says which process it runs in, where it may be in one of its own.
+    pub(super) process: Option<fn(&E) -> Option<EngineProcess>>,
     /// How it is built anew after it failed; without it, it is only probed.
     pub rebuild: Option<Rebuild<E>>,
     /// How often that was done.
@@ -41,6 +44,7 @@ impl<E: ?Sized> Instance<E> {
             fallback: false,
             compute: Compute::None,
             endpoint: None,
+            process: None,
             rebuild: None,
             restarts: 0,
             extra: false,

@@ -6,9 +6,10 @@ use tokio::time::Instant;
 
 use super::PoolsConfig;
 use super::governor::DegradationSignal;
-use super::pool::{PoolStats, ResourcePool};
+use super::pool::ResourcePool;
 use super::queue::HolderId;
 use super::scheduler::Scheduler;
+use super::stats::PoolStats;
 use super::supervisor::supervise;
 use crate::engine::llm::LlmEngine;
 use crate::engine::stt::SttEngine;

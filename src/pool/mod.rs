@@ -18,11 +18,13 @@ pub mod memory;
 #[expect(clippy::module_inception, reason = "the pool itself, beside what it is made of")]
 mod pool;
 mod probe;
+mod process;
 pub mod queue;
 pub mod resize;
 pub mod schedule;
 mod scheduler;
 pub mod select;
+mod stats;
 mod supervisor;
 pub mod usage;
 
@@ -32,7 +34,8 @@ pub use governor::{Degradation, DegradationSignal, GovernorConfig};
 pub use instance::{Instance, Rebuild};
 pub use lease::{Lease, LeaseError, LeaseRequest};
 pub use manager::ResourcePoolManager;
-pub use pool::{CallCounts, InstanceStats, PoolStats, ResourcePool};
+pub use pool::ResourcePool;
 pub use probe::Probed;
 pub use queue::{HolderId, WorkClass};
 pub use scheduler::Scheduler;
+pub use stats::{CallCounts, InstanceStats, PoolStats};

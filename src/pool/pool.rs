@@ -6,76 +6,24 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::PoolsConfig;
-use super::breaker::{Breaker, BreakerState};
+use super::breaker::Breaker;
 use super::endpoint::{EndpointStats, Ladder, Mode};
 use super::instance::Instance;
 use super::lease::{Lease, LeaseError, LeaseRequest};
 use super::queue::{Ticket, Waiter};
 use super::schedule::{Avoid, MemberId, MemberSpec, PoolId, PoolLoad, Standing, Target};
 use super::scheduler::{Refusal, Scheduler};
+use super::stats::{CallCounts, InstanceStats, PoolStats};
 use crate::engine::endpoint::Endpoint;
 use crate::engine::{CancelFlag, EngineError};
 use crate::telemetry::metrics as names;
 
 /// Longer than any interval of probes.
 const LONG_AGO: Duration = Duration::from_secs(7 * 24 * 3_600);
-
-/// What a pool does now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PoolStats {
-    /// The pool's name.
-    pub name: &'static str,
-    /// Slots of the instances that serve.
-    pub slots: usize,
-    /// Slots in use.
-    pub in_use: usize,
-    /// Requests that wait.
-    pub waiting: usize,
-    /// The longest wait of the last seconds, in milliseconds.
-    pub queue_delay_ms: u64,
-    /// Its instances.
-    pub instances: Vec<InstanceStats>,
-}
-
-/// What an instance does now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct InstanceStats {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Calls at once.
-    pub slots: usize,
-    /// Calls now.
-    pub in_use: usize,
-    /// What a call takes, in milliseconds; absent before the first.
-    pub service_time_ms: Option<u64>,
-    /// Whether it is given calls.
-    pub breaker: BreakerState,
-    /// It serves only where the others have failed.
-    pub fallback: bool,
-    /// It ends its calls and goes.
-    pub draining: bool,
-    /// How often it was built anew.
-    pub restarts: u32,
-    /// Calls that succeeded, and calls that failed.
-    pub calls: CallCounts,
-    /// How its endpoint is called; absent for an engine of this machine.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<EndpointStats>,
-}
-
-/// Calls of an instance since it was built.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct CallCounts {
-    /// Those that succeeded.
-    pub succeeded: u64,
-    /// Those that failed.
-    pub failed: u64,
-}
 
 /// Engines of one kind that sessions share. Clones are handles to the same pool.
 pub struct ResourcePool<E: ?Sized> {
@@ -247,6 +195,11 @@ impl<E: ?Sized> Member<E> {
 }
 
 impl<E: ?Sized> Member<E> {
+    /// Whether it has not done anything since it was built.
+    pub(super) fn has_done_nothing(&self) -> bool {
+        self.calls.succeeded == 0
+    }
+
     /// An endpoint first gets one call at a time; only where that fails too, or where it is not there at all, it gets
     /// none.
     fn counts_for_breaker(&self, error: &EngineError, began: Instant) -> bool {
@@ -296,6 +249,9 @@ impl<E: ?Sized> Shared<E> {
     /// A call failed that began then.
     pub(super) fn on_failure(&self, id: MemberId, error: &EngineError, began: Instant) {
         let (config, now) = (self.config(), Instant::now());
+        if matches!(error, EngineError::Unavailable { .. }) {
+            self.bury(now);
+        }
         let (limit, backoff) = (config.breaker_failures, Duration::from_millis(config.breaker_backoff_ms));
         let mut members = self.lock();
         let Some(member) = members.get_mut(&id) else { return };
@@ -376,6 +332,7 @@ impl<E: ?Sized> Shared<E> {
             fallback: instance.fallback,
             draining: member.draining,
             restarts: instance.restarts,
+            process: instance.process(),
             calls: member.calls,
             endpoint: self.scheduler.metered(id).map(|metered| EndpointStats {
                 mode: member.ladder.mode(),

@@ -17,83 +17,10 @@ use super::usage::UsageLedger;
 use crate::engine::endpoint::EndpointLimits;
 use choice::{Choice, Device, Member, Place};
 
+pub use terms::{Avoid, Compute, DeviceId, MemberId, MemberSpec, PoolId, Rather, Standing, Target};
+
 mod choice;
-
-/// Names a pool.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct PoolId(pub(super) usize);
-
-/// Names a device: the CPU's cores, a GPU.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct DeviceId(usize);
-
-/// Names an instance, for ever: a replacement has another.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct MemberId(pub(super) u64);
-
-/// What a waiter waits for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Target {
-    /// A slot of an instance of this pool; where possible not of the instance that failed the call.
-    Pool(PoolId, Option<Avoid>),
-    /// One step on this device.
-    Device(DeviceId),
-}
-
-/// The instance that failed a call.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Avoid {
-    /// The instance.
-    pub member: MemberId,
-    /// Where to rather.
-    pub rather: Rather,
-}
-
-/// Where a call that failed is tried again.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Rather {
-    /// Another instance; where all others are fallbacks, the same.
-    Again,
-    /// Another instance; a fallback where there is no other.
-    Elsewhere,
-    /// A fallback, where there is one: others have failed too.
-    Fallback,
-}
-
-/// What a call of an instance takes of a device.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Compute {
-    /// Nothing: it computes elsewhere, or asks for each step by itself.
-    None,
-    /// So many permits for the whole call.
-    Call(DeviceId, usize),
-}
-
-/// An instance as the schedule sees it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MemberSpec {
-    /// Its pool.
-    pub pool: PoolId,
-    /// Calls at once.
-    pub slots: usize,
-    /// It serves only where no other instance of the pool is healthy.
-    pub fallback: bool,
-    /// What a call takes of a device.
-    pub compute: Compute,
-    /// For an instance behind a URL: how often it may be called.
-    pub limits: Option<EndpointLimits>,
-}
-
-/// Whether an instance is given calls.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Standing {
-    /// It is.
-    Serving,
-    /// Not now: its breaker is open, or it is stuck.
-    Stopped,
-    /// Never again: it ends its calls and goes.
-    Draining,
-}
+mod terms;
 
 /// What was given to a waiter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -377,7 +304,8 @@ impl Schedule {
     }
 
     fn has_healthy(&self, pool: PoolId) -> bool {
-        self.members.values().any(|m| m.spec.pool == pool && m.standing == Standing::Serving)
+        let may_serve = |standing| matches!(standing, Standing::Serving | Standing::Awaited);
+        self.members.values().any(|member| member.spec.pool == pool && may_serve(member.standing))
     }
 
     fn waiting(&self, pool: PoolId) -> usize {

@@ -27,6 +27,7 @@ pub(super) async fn supervise<E: Probed + ?Sized>(pool: ResourcePool<E>, runtime
     while !runtime.shutdown_token().is_cancelled() {
         let now = Instant::now();
         supervisor.quarantine(now);
+        supervisor.pool.bury(now);
         supervisor.recover(now);
         supervisor.try_idle(now);
         supervisor.let_go();
@@ -189,6 +190,7 @@ impl<E: Probed + ?Sized> Supervisor<E> {
             Err(error) => {
                 member.breaker.on_step(false, Instant::now());
                 drop(members);
+                self.pool.scheduler.set_standing(id, Standing::Stopped);
                 tracing::error!(pool = self.pool.name, instance = %name, error, "an engine could not be built anew; trying again later");
             }
         }

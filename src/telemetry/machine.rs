@@ -25,6 +25,11 @@ pub fn resident_bytes() -> Option<u64> {
     kibibytes(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
 }
 
+/// RAM that another process holds now; `None` where there is none of that number.
+pub fn resident_bytes_of(pid: u32) -> Option<u64> {
+    kibibytes(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:")
+}
+
 /// Cores that this process may compute on.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

@@ -47,7 +47,9 @@ pub enum MeasureError {
 
 /// Loads the engines of `config` and puts what they take in place of what is declared.
 pub(super) fn measure(config: &Config, priced: &mut [Priced]) -> Result<(), MeasureError> {
-    let engines = catalog::load(&config.engines, Arc::new(Unlimited)).map_err(MeasureError::Load)?;
+    // What processes of their own compute shows in their times and not in ours.
+    let here = config.engines.clone().in_this_process();
+    let engines = catalog::load(&here, Arc::new(Unlimited)).map_err(MeasureError::Load)?;
     apply_measured(priced, &engines);
     let workers = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for (entry, work) in priced.iter_mut().zip(workers.block_on(works(&engines))?) {

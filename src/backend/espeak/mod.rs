@@ -24,7 +24,7 @@ use self::process::Program;
 use self::speech::{Clause, Speech};
 use self::voices::Voices;
 use self::words::WordLengths;
-use super::LoadError;
+use super::{LoadError, Placement};
 use crate::engine::cost::OwnCost;
 use crate::engine::tts::{TtsEngine, TtsEvent, TtsRequest};
 use crate::engine::{CancelFlag, EngineError, EngineStream};
@@ -46,6 +46,8 @@ pub struct EspeakConfig {
     pub slots: usize,
     /// It serves only where no other engine of its list is healthy.
     pub fallback: bool,
+    /// Where it runs: in the server itself, or in a child process that may crash alone.
+    pub placement: Placement,
     /// The program, looked up in `PATH`.
     pub program: PathBuf,
     /// The language that OpenAI's voice names speak here, as `espeak-ng --voices` names it.
@@ -62,6 +64,7 @@ impl Default for EspeakConfig {
             name: "espeak".into(),
             slots: 4,
             fallback: false,
+            placement: Placement::default(),
             program: "espeak-ng".into(),
             language: "en-us".into(),
             cost: OwnCost::default(),

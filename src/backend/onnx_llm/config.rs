@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Placement;
 use crate::engine::cost::OwnCost;
 
 /// Configuration of [`OnnxLlm`](super::OnnxLlm).
@@ -16,6 +17,8 @@ pub struct OnnxLlmConfig {
     pub slots: usize,
     /// It serves only where no other engine of its list is healthy.
     pub fallback: bool,
+    /// Where it runs: in the server itself, or in a child process that may crash alone.
+    pub placement: Placement,
     /// Directory of the model as the hub lays it out: `config.json`, `tokenizer.json`, `tokenizer_config.json`,
     /// and the graph.
     pub model: PathBuf,
@@ -43,6 +46,7 @@ impl Default for OnnxLlmConfig {
             name: "onnx".into(),
             slots: 8,
             fallback: false,
+            placement: Placement::default(),
             model: "models/starter/llm".into(),
             file: None,
             max_context: 4096,

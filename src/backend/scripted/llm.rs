@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::log::{CallLog, CallStats};
 use super::play::{Beat, play};
 use super::script::{Act, Script, Step, fill};
+use crate::backend::Placement;
 use crate::engine::cost::OwnCost;
 use crate::engine::llm::{ChatRole, FinishReason, LlmEngine, LlmEvent, LlmRequest, TokenUsage};
 use crate::engine::{CancelFlag, EngineCost, EngineStream};
@@ -21,6 +22,8 @@ pub struct ScriptedLlmConfig {
     pub slots: usize,
     /// It serves only where no other engine of its list is healthy.
     pub fallback: bool,
+    /// Where it runs: in the server itself, or in a child process that may crash alone.
+    pub placement: Placement,
     /// Steps of each call in turn; the last call's steps repeat.
     pub calls: Vec<Vec<Step>>,
     /// Milliseconds from word to word of one text.
@@ -37,6 +40,7 @@ impl Default for ScriptedLlmConfig {
             name: "scripted-llm".into(),
             slots: 8,
             fallback: false,
+            placement: Placement::default(),
             calls,
             word_ms: 8,
             cost: OwnCost::default(),

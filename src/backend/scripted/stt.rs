@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::log::{CallLog, CallStats};
 use super::play::{Beat, play};
 use super::script::{Act, Script, Step, fill};
+use crate::backend::Placement;
 use crate::engine::cost::OwnCost;
 use crate::engine::stt::{STT_SAMPLE_RATE, SttEngine, SttRequest, Transcript};
 use crate::engine::{CancelFlag, EngineCost, EngineError, EngineFuture};
@@ -22,6 +23,8 @@ pub struct ScriptedSttConfig {
     pub slots: usize,
     /// It serves only where no other engine of its list is healthy.
     pub fallback: bool,
+    /// Where it runs: in the server itself, or in a child process that may crash alone.
+    pub placement: Placement,
     /// Steps of each call in turn; the last call's steps repeat. A call ends at its first text.
     pub calls: Vec<Vec<Step>>,
     /// What it is said to cost; nothing where that is not said.
@@ -32,7 +35,14 @@ impl Default for ScriptedSttConfig {
     /// One text after 60 ms: what the starter model takes for a short utterance on one core.
     fn default() -> Self {
         let calls = vec![vec![Step::text(60, "utterance {call} of {ms} milliseconds")]];
-        Self { name: "scripted-stt".into(), slots: 4, fallback: false, calls, cost: OwnCost::default() }
+        Self {
+            name: "scripted-stt".into(),
+            slots: 4,
+            fallback: false,
+            placement: Placement::default(),
+            calls,
+            cost: OwnCost::default(),
+        }
     }
 }
 

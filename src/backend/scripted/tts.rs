@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::log::{CallLog, CallStats};
 use super::play::{Beat, play};
 use super::script::{Act, Script, Step, fill};
+use crate::backend::Placement;
 use crate::engine::cost::OwnCost;
 use crate::engine::tts::{SpeechChunk, TimedWord, TtsEngine, TtsEvent, TtsRequest};
 use crate::engine::{CancelFlag, EngineCost, EngineStream};
@@ -25,6 +26,8 @@ pub struct ScriptedTtsConfig {
     pub slots: usize,
     /// It serves only where no other engine of its list is healthy.
     pub fallback: bool,
+    /// Where it runs: in the server itself, or in a child process that may crash alone.
+    pub placement: Placement,
     /// Steps of each call in turn; the last call's steps repeat. `{ text = "{text}" }` speaks what is asked for.
     pub calls: Vec<Vec<Step>>,
     /// Samples a second.
@@ -51,6 +54,7 @@ impl Default for ScriptedTtsConfig {
             name: "scripted-tts".into(),
             slots: 4,
             fallback: false,
+            placement: Placement::default(),
             calls: vec![vec![Step::text(15, "{text}")]],
             sample_rate: 22_050,
             character_ms: 65,

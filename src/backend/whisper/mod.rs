@@ -24,8 +24,8 @@ use whisper_rs::{WhisperContext, WhisperContextParameters};
 
 use self::model_file::ModelFile;
 use self::transcriber::{Job, Seed, Transcriber};
-use super::LoadError;
 use super::worker::{Worker, raised};
+use super::{LoadError, Placement};
 use crate::engine::cost::OwnCost;
 use crate::engine::stt::{SttEngine, SttRequest, Transcript};
 use crate::engine::{CancelFlag, EngineError, EngineFuture};
@@ -40,6 +40,8 @@ pub struct WhisperConfig {
     pub slots: usize,
     /// It serves only where no other engine of its list is healthy.
     pub fallback: bool,
+    /// Where it runs: in the server itself, or in a child process that may crash alone.
+    pub placement: Placement,
     /// A ggml Whisper model file.
     pub model: PathBuf,
     /// ISO 639-1 code for requests that name no language; none lets the model decide, at the price of a second
@@ -60,6 +62,7 @@ impl Default for WhisperConfig {
             name: "whisper".into(),
             slots: 2,
             fallback: false,
+            placement: Placement::default(),
             model: "models/starter/stt/ggml-starter.bin".into(),
             language: Some("en".into()),
             audio_ctx_margin: 16,

@@ -5,6 +5,7 @@ use super::{Allowed, DAY_S, Key, MINUTE_MS, key, now};
 use crate::config::check;
 
 const FALLBACK: &str = "It serves only where no other engine of its list is healthy";
+const PLACEMENT: &str = "Where it runs: in the server itself, or in a child process, whose crash costs one call and not the server";
 const ENGINE_NAME: &str = "Its name in logs and metrics; no two of a list share it";
 /// More is a slip of the pen, and would be as many threads.
 const SLOTS: Allowed = Between(1.0, 256.0);
@@ -94,10 +95,16 @@ pub(super) const KEYS: &[Key] = &[
         "ONNX Runtime's shared library, read when an engine needs it",
         Any("a path; scripts/setup puts the library at the default"),
     ),
+    key(
+        "engines.program",
+        "The program that runs engines with `placement = \"process\"`; empty: this very program",
+        Any("a path to an antiphon of this version"),
+    ),
     key("engines.stt[*].kind", "Speech-to-text: what it runs on", OneOf(&["whisper", "openai", "scripted"])),
     key("engines.stt[*].name", ENGINE_NAME, Text("text", check::not_empty)),
     key("engines.stt[*].slots", "Utterances transcribed at once: a thread and a state each", SLOTS),
     key("engines.stt[*].fallback", FALLBACK, Any("true or false")),
+    key("engines.stt[*].placement", PLACEMENT, OneOf(&["server", "process"])),
     key(
         "engines.stt[*].model",
         "A ggml Whisper model; `openai`: the model's name there",
@@ -122,6 +129,7 @@ pub(super) const KEYS: &[Key] = &[
     key("engines.llm[*].name", ENGINE_NAME, Text("text", check::not_empty)),
     key("engines.llm[*].slots", "Answers written at once", SLOTS),
     key("engines.llm[*].fallback", FALLBACK, Any("true or false")),
+    key("engines.llm[*].placement", PLACEMENT, OneOf(&["server", "process"])),
     key("engines.llm[*].model", "Directory of the model; `openai`: its name there", Any("a path or a name")),
     key(
         "engines.llm[*].file",
@@ -172,6 +180,7 @@ pub(super) const KEYS: &[Key] = &[
     key("engines.tts[*].name", ENGINE_NAME, Text("text", check::not_empty)),
     key("engines.tts[*].slots", "Clauses spoken at once: a process each", SLOTS),
     key("engines.tts[*].fallback", FALLBACK, Any("true or false")),
+    key("engines.tts[*].placement", PLACEMENT, OneOf(&["server", "process"])),
     key("engines.tts[*].program", "espeak-ng, looked up in PATH", Any("a path or a name")),
     key(
         "engines.tts[*].language",
