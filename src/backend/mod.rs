@@ -27,3 +27,5 @@ mod worker;
 
 pub use catalog::{EngineSet, EnginesConfig, Loaded, load};
 pub use load_error::LoadError;
+/// ONNX Runtime as the engines use it, for programs that measure them beside it.
+pub use onnx_llm::environment::environment as onnx_environment;
