@@ -9,10 +9,10 @@ use crate::backend::onnx_voice::files::footprint;
 use crate::engine::EngineCost;
 use crate::engine::cost::{Footprint, OwnCost, Source, WorkCost};
 
-/// What a slot takes while it speaks 180 characters (about 12 s). Measured by `examples/voices.rs` with random weights.
-const CALL_BYTES: u64 = 500 << 20;
-/// CPU time of a second of speech: Kokoro-82M in 32 bits on a core at 2 to 3 GHz, random weights.
-const SECOND_S: f64 = 0.6;
+/// What a slot takes while it speaks 180 characters (about 9 s): 173 MiB by `examples/voices.rs` with random weights.
+const CALL_BYTES: u64 = 200 << 20;
+/// CPU time of a second of speech there, Kokoro-82M in 32 bits, on a core at 2 to 3 GHz.
+const SECOND_S: f64 = 0.5;
 
 /// Configuration of [`KokoroTts`](super::KokoroTts).
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

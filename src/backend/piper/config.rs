@@ -8,11 +8,11 @@ use crate::backend::onnx_voice::files::{beside, footprint};
 use crate::engine::EngineCost;
 use crate::engine::cost::{Footprint, OwnCost, Source, WorkCost};
 
-/// What a slot takes while it speaks 180 characters (about 12 s) with a voice of quality "medium": the activations of
-/// the last layers. Measured by `examples/voices.rs` with random weights.
+/// What a slot takes while it speaks 180 characters (about 9 s): the activations of the last layers. 174 MiB by
+/// `examples/voices.rs` with random weights of the quality "medium".
 const CALL_BYTES: u64 = 200 << 20;
-/// CPU time of a second of speech for each byte of the weights: 63 MB take 0.1 s on a core at 2 to 3 GHz.
-const SECOND_S_A_BYTE: f64 = 0.1 / 63e6;
+/// CPU time of a second of speech for each byte of the weights: 63 MB take 0.063 s there, on a core at 2 to 3 GHz.
+const SECOND_S_A_BYTE: f64 = 1e-9;
 
 /// Configuration of [`PiperTts`](super::PiperTts).
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
