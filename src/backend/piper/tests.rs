@@ -170,7 +170,8 @@ fn what_is_wrong_with_a_voice_is_told() {
     let (_folder, kokoro) = changed(|_| {});
     let error = told(&PiperConfig { model: other, ..kokoro });
     assert!(error.contains("no input `input`") && error.contains("input_ids"), "{error}");
-    let cases: [(fn(&mut serde_json::Value), &str); 6] = [
+    type Change = fn(&mut serde_json::Value);
+    let cases: [(Change, &str); 6] = [
         (|settings| settings["espeak"]["voice"] = "tlh-x".into(), "tlh-x"),
         (|settings| settings["phoneme_type"] = "pinyin".into(), "pinyin"),
         (|settings| settings["audio"]["sample_rate"] = 7.into(), "sample rate is 7"),
