@@ -7,6 +7,7 @@ import { RealtimeClient } from "./realtime.js";
 import { Staff } from "./staff.js";
 import { synthesise } from "./synthesise.js";
 import { Transcript } from "./transcript.js";
+import { addVoices } from "./voices.js";
 
 const SILENCE_AFTER_SPEECH = 3000; // ms sent after spoken-for-me speech, so that the server notices its end
 const EXAMPLES = ["My name is Anna.", "What is my name?", "I live in Oslo.", "Where do I live?", "Tell me a story."];
@@ -295,6 +296,7 @@ class App {
     $("mute").onclick = () => this.setMuted(!this.muted);
     $("problem-close").onclick = () => this.clearProblem();
     $("voice").onchange = () => this.configure();
+    addVoices($("voice")).catch(() => {}); // without them the list has OpenAI's names
     $("mode").onchange = () => {
       this.release();
       this.showMode();

@@ -1,15 +1,20 @@
 // Speech for people without a microphone, by the server's own text-to-speech.
 
+import { serverVoices } from "./voices.js";
+
 const RATE = 24000;
 const LEAD = 0.2; // seconds of silence before it, as before any real utterance
-const VOICE = "en-us+f3"; // not the voice that answers
+// Not the voice that answers: espeak-ng's where the server has it, else one of OpenAI's names.
+const [ESPEAK, OTHER] = ["en-us", "sage"];
 
 /** The sentence as samples at 24 kHz. */
 export async function synthesise(input) {
+  const there = (await serverVoices()).some(([, names]) => names.includes(ESPEAK));
+  const voice = there ? `${ESPEAK}+f3` : OTHER;
   const response = await fetch("/v1/audio/speech", {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ input, voice: VOICE, response_format: "pcm" }),
+    body: JSON.stringify({ input, voice, response_format: "pcm" }),
   });
   if (!response.ok) {
     throw new Error(`the server answered ${response.status}`);

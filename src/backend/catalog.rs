@@ -13,9 +13,11 @@ use super::described::Described;
 use super::earshot::EarshotVad;
 use super::espeak::{EspeakConfig, EspeakTts};
 use super::growth::Growth;
+use super::kokoro::{KokoroConfig, KokoroTts};
 use super::onnx_llm::{OnnxLlm, OnnxLlmConfig};
 use super::openai::{OpenAiLlm, OpenAiLlmConfig, OpenAiStt, OpenAiSttConfig, OpenAiTts, OpenAiTtsConfig};
 use super::process::{AnyEngine, Placeable, PlacedConfig, ProcessEngine};
+use super::piper::{PiperConfig, PiperTts};
 use super::scripted::{ScriptedLlm, ScriptedLlmConfig, ScriptedStt, ScriptedSttConfig};
 use super::scripted::{ScriptedTts, ScriptedTtsConfig, ScriptedVad, ScriptedVadConfig};
 use super::silero::{SileroConfig, SileroVad};
@@ -108,6 +110,10 @@ pub enum TtsConfig {
     /// A server that speaks OpenAI's API.
     #[serde(rename = "openai")]
     OpenAi(OpenAiTtsConfig),
+    /// A voice of Piper's, in ONNX Runtime.
+    Piper(PiperConfig),
+    /// Kokoro, in ONNX Runtime.
+    Kokoro(KokoroConfig),
     /// A tone as long as the text.
     Scripted(ScriptedTtsConfig),
 }
@@ -240,7 +246,7 @@ fn load_llm(config: &LlmConfig, resources: &Resources) -> Result<Arc<dyn LlmEngi
 }
 
 fn load_tts(config: &TtsConfig, resources: &Resources) -> Result<Arc<dyn TtsEngine>, LoadError> {
-    apart(config, resources).map_or_else(|| tts_here(config), |engine| Ok(Arc::new(engine?)))
+    apart(config, resources).map_or_else(|| tts_here(config, resources), |engine| Ok(Arc::new(engine?)))
 }
 
 /// The engine in a process of its own; `None` where it is not to run in one.
@@ -253,7 +259,7 @@ pub(super) fn load_here(config: &PlacedConfig, resources: &Resources) -> Result<
     Ok(match config {
         PlacedConfig::Stt(config) => AnyEngine::Stt(stt_here(config)?),
         PlacedConfig::Llm(config) => AnyEngine::Llm(llm_here(config, resources)?),
-        PlacedConfig::Tts(config) => AnyEngine::Tts(tts_here(config)?),
+        PlacedConfig::Tts(config) => AnyEngine::Tts(tts_here(config, resources)?),
     })
 }
 
@@ -275,10 +281,12 @@ fn llm_here(config: &LlmConfig, resources: &Resources) -> Result<Arc<dyn LlmEngi
     })
 }
 
-fn tts_here(config: &TtsConfig) -> Result<Arc<dyn TtsEngine>, LoadError> {
+fn tts_here(config: &TtsConfig, resources: &Resources) -> Result<Arc<dyn TtsEngine>, LoadError> {
     Ok(match config {
         TtsConfig::Espeak(config) => Arc::new(EspeakTts::load(config)?),
         TtsConfig::OpenAi(config) => Arc::new(OpenAiTts::open(config)?),
+        TtsConfig::Piper(config) => Arc::new(PiperTts::load(config, &resources.onnxruntime)?),
+        TtsConfig::Kokoro(config) => Arc::new(KokoroTts::load(config, &resources.onnxruntime)?),
         TtsConfig::Scripted(config) => Arc::new(ScriptedTts::new(config)),
     })
 }
@@ -319,7 +327,10 @@ macro_rules! entry {
 entry!(SttConfig: Whisper, OpenAi, Scripted; computes (Self::Whisper(_), true));
 // It asks for each step.
 entry!(LlmConfig: Onnx, OpenAi, Scripted; computes (_, false));
-entry!(TtsConfig: Espeak, OpenAi, Scripted; computes (Self::Espeak(_), true));
+entry!(
+    TtsConfig: Espeak, Piper, Kokoro, OpenAi, Scripted;
+    computes (Self::Espeak(_) | Self::Piper(_) | Self::Kokoro(_), true)
+);
 
 /// The most slots an engine may have: more is a slip of the pen, and would be as many threads or sequences.
 const MAX_SLOTS: usize = 256;

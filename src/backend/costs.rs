@@ -89,7 +89,7 @@ macro_rules! costly {
 
 costly!(SttConfig: Whisper, OpenAi, Scripted);
 costly!(LlmConfig: Onnx, OpenAi, Scripted);
-costly!(TtsConfig: Espeak, OpenAi, Scripted);
+costly!(TtsConfig: Espeak, Piper, Kokoro, OpenAi, Scripted);
 
 #[cfg(test)]
 mod tests {

@@ -8,12 +8,12 @@
 //! `words` says when each word is heard.
 
 mod cost;
-mod process;
+pub(super) mod process;
 mod speech;
-mod text;
+pub(super) mod text;
 mod voices;
 mod wav;
-mod words;
+pub(super) mod words;
 
 use std::path::PathBuf;
 use std::sync::Arc;

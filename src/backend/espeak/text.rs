@@ -2,7 +2,7 @@
 
 /// `word` as espeak-ng may read it: it takes U+0001 for an embedded command and `[[..]]` for phonemes, and reads
 /// the brackets of markup aloud. Never holds white space at its ends; empty where nothing is left to speak.
-pub(super) fn speakable(word: &str) -> String {
+pub(in crate::backend) fn speakable(word: &str) -> String {
     let lone_sign = word.chars().count() == 1;
     let mut out = String::with_capacity(word.len());
     for c in word.chars() {
@@ -24,7 +24,7 @@ fn is_invisible(c: char) -> bool {
 
 /// How a word ends, as far as the voice pauses there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(in crate::backend) enum Ending {
     /// The next word follows at once.
     None,
     /// A comma, colon or dash.
@@ -35,11 +35,11 @@ pub(super) enum Ending {
 
 impl Ending {
     /// The ending of `word`; quotes and brackets after the mark do not hide it.
-    pub(super) fn of(word: &str) -> Self {
+    pub(in crate::backend) fn of(word: &str) -> Self {
         let bare = word.trim_end_matches(['"', '\'', '”', '’', '»', ')', ']', '*', '_']);
         match bare.chars().next_back() {
-            Some('.' | '!' | '?' | '…' | '。' | '！' | '？') => Self::Sentence,
-            Some(',' | ';' | ':' | '—' | '–' | '，' | '、' | '；' | '：') => Self::Clause,
+            Some('.' | '!' | '?' | '…' | '。' | '！' | '？' | '।' | '؟') => Self::Sentence,
+            Some(',' | ';' | ':' | '—' | '–' | '，' | '、' | '；' | '：' | '،') => Self::Clause,
             Some('-') if bare == "-" || bare.ends_with("--") => Self::Clause,
             _ => Self::None,
         }
@@ -47,7 +47,7 @@ impl Ending {
 
     /// The silence that follows at normal speed, in milliseconds. espeak-ng itself pauses for 150 and 300;
     /// a conversation is quicker.
-    pub(super) fn pause_ms(self) -> u32 {
+    pub(in crate::backend) fn pause_ms(self) -> u32 {
         match self {
             Self::None => 0,
             Self::Clause => 120,

@@ -48,12 +48,12 @@ impl WordLengths {
 }
 
 /// Nominal length of a word from what `espeak-ng -q --ipa --sep=_` prints for it.
-pub(super) fn nominal_ms(ipa: &str) -> u32 {
+pub(in crate::backend) fn nominal_ms(ipa: &str) -> u32 {
     ipa.split(['_', ' ', '\n']).map(phoneme_ms).sum()
 }
 
 /// Nominal length of a word whose phonemes are not known.
-pub(super) fn nominal_ms_by_letters(word: &str) -> u32 {
+pub(in crate::backend) fn nominal_ms_by_letters(word: &str) -> u32 {
     let letters = speakable(word).chars().filter(|c| c.is_alphanumeric()).count();
     u32::try_from(letters).unwrap_or(u32::MAX).saturating_mul(LETTER_MS)
 }

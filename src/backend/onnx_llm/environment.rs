@@ -10,7 +10,7 @@ use ort::environment::Environment;
 static ENVIRONMENT: Mutex<Option<(Environment, PathBuf)>> = Mutex::new(None);
 
 /// The environment of `library`. The error says what is wrong with it; another library may be tried after one.
-pub(in crate::backend) fn environment(library: &Path) -> Result<Environment, String> {
+pub fn environment(library: &Path) -> Result<Environment, String> {
     let mut current = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
     let library = std::path::absolute(library).map_err(|error| error.to_string())?;
     if let Some((environment, loaded)) = &*current {

@@ -72,7 +72,7 @@ macro_rules! placed {
 
 placed!(SttConfig in Stt: Whisper, Scripted; elsewhere OpenAi);
 placed!(LlmConfig in Llm: Onnx, Scripted; elsewhere OpenAi);
-placed!(TtsConfig in Tts: Espeak, Scripted; elsewhere OpenAi);
+placed!(TtsConfig in Tts: Espeak, Piper, Kokoro, Scripted; elsewhere OpenAi);
 
 impl PlacedConfig {
     /// The name that its errors bear.

@@ -71,11 +71,16 @@ pub(super) const LLM: &[Key] = &endpoint!(
 /// Of `engines.tts`.
 pub(super) const TTS: &[Key] = &endpoint!(
     "tts",
-    key("engines.tts[*].model", "`openai`: the model's name there", Any("a name"),),
+    key(
+        "engines.tts[*].model",
+        "`piper`, `kokoro`: the graph (ONNX); `openai`: the model's name there",
+        Any("a path or a name"),
+    ),
     key(
         "engines.tts[*].voices",
-        "`openai`: the voices there; the first speaks where a client asks for another. Without it, OpenAI's",
-        Any("a list of names"),
+        "`kokoro`: its voices, by default `voices` beside the graph or above; `openai`: the voices there, of which \
+         the first speaks where a client asks for another, without it OpenAI's",
+        Any("a folder or file; for `openai` a list of names"),
     ),
     key("engines.tts[*].response_format", "`openai`: how speech is sent", OneOf(&["pcm", "wav"])),
     key(

@@ -176,12 +176,45 @@ pub(super) const KEYS: &[Key] = &[
     key("engines.llm[*].cost.vram_mib", COST_VRAM, COST_MIB),
     key("engines.llm[*].cost.slot_vram_mib", COST_SLOT_VRAM, COST_MIB),
     key("engines.llm[*].cost.unit_cpu_us", "CPU time of a token of an answer, in microseconds", COST_US),
-    key("engines.tts[*].kind", "Text-to-speech: what it runs on", OneOf(&["espeak", "openai", "scripted"])),
+    key(
+        "engines.tts[*].kind",
+        "Text-to-speech: what it runs on",
+        OneOf(&["espeak", "piper", "kokoro", "openai", "scripted"]),
+    ),
     key("engines.tts[*].name", ENGINE_NAME, Text("text", check::not_empty)),
-    key("engines.tts[*].slots", "Clauses spoken at once: a process each", SLOTS),
+    key(
+        "engines.tts[*].slots",
+        "Clauses spoken at once: a process each, or a thread with a copy of the graph",
+        SLOTS,
+    ),
     key("engines.tts[*].fallback", FALLBACK, Any("true or false")),
     key("engines.tts[*].placement", PLACEMENT, OneOf(&["server", "process"])),
     key("engines.tts[*].program", "espeak-ng, looked up in PATH", Any("a path or a name")),
+    key(
+        "engines.tts[*].settings",
+        "`piper`: the voice's settings",
+        Any("a path; without it the model's with .json behind it"),
+    ),
+    key(
+        "engines.tts[*].voice",
+        "`piper`, `kokoro`: who speaks where a client asks for a voice that is not there",
+        Any("one of its own; without it a Piper voice's default, Kokoro's af_heart"),
+    ),
+    key(
+        "engines.tts[*].noise_scale",
+        "`piper`: how much the sound varies; the voice's own figure where not set",
+        Between(0.0, 2.0),
+    ),
+    key(
+        "engines.tts[*].length_scale",
+        "`piper`: how slow it speaks; the voice's own figure where not set",
+        Between(0.25, 4.0),
+    ),
+    key(
+        "engines.tts[*].noise_w",
+        "`piper`: how much phonemes vary in length; the voice's own figure where not set",
+        Between(0.0, 2.0),
+    ),
     key(
         "engines.tts[*].language",
         "Language that OpenAI's voice names speak",

@@ -84,7 +84,8 @@ impl Calls {
         let is_other = |call: &Call| {
             let has_other_id = !id.is_empty() && !call.id.is_empty() && call.id != id;
             let is_whole = id.is_empty() && !call.name.is_empty() && call.has_arguments();
-            !name.is_empty() && (has_other_id || is_whole && (place.is_none() || call.name != name))
+            let is_next = is_whole && (place.is_none() || call.name != name);
+            !name.is_empty() && (has_other_id || is_next)
         };
         let found = match place {
             Some(_) => self.calls.iter().rposition(|call| call.place == place && !is_other(call)),

@@ -1,0 +1,79 @@
+//! What can be set of Kokoro, and what it costs.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::styles::style_bytes;
+use crate::backend::Placement;
+use crate::backend::onnx_voice::files::footprint;
+use crate::engine::EngineCost;
+use crate::engine::cost::{Footprint, OwnCost, Source, WorkCost};
+
+/// What a slot takes while it speaks 180 characters (about 9 s): 173 MiB by `examples/voices.rs` with random weights.
+const CALL_BYTES: u64 = 200 << 20;
+/// CPU time of a second of speech there, Kokoro-82M in 32 bits, on a core at 2 to 3 GHz.
+const SECOND_S: f64 = 0.5;
+
+/// Configuration of [`KokoroTts`](super::KokoroTts).
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KokoroConfig {
+    /// Name in logs, metrics and errors.
+    pub name: String,
+    /// Clauses spoken at once: a thread and a copy of the graph each.
+    pub slots: usize,
+    /// It serves only where no other engine of its list is healthy.
+    pub fallback: bool,
+    /// Where it runs.
+    pub placement: Placement,
+    /// The graph.
+    pub model: PathBuf,
+    /// The voices: a folder of `NAME.bin`, `NAME.npy` or `NAME.pt`, or kokoro-onnx's one file (`voices-v1.0.bin`). By
+    /// default `voices` beside the graph or in the folder above.
+    pub voices: Option<PathBuf>,
+    /// espeak-ng, which lists the phonemes; looked up in `PATH`.
+    pub program: PathBuf,
+    /// The voice of names that are none of its voices'; by default `af_heart`, else the first.
+    pub voice: Option<String>,
+    /// What the operator knows of its cost; the rest is worked out from its files.
+    pub cost: OwnCost,
+}
+
+impl Default for KokoroConfig {
+    /// One slot: each is a copy of 310 MiB.
+    fn default() -> Self {
+        Self {
+            name: "kokoro".into(),
+            slots: 1,
+            fallback: false,
+            placement: Placement::default(),
+            model: "models/kokoro/onnx/model.onnx".into(),
+            voices: None,
+            program: "espeak-ng".into(),
+            voice: None,
+            cost: OwnCost::default(),
+        }
+    }
+}
+
+impl KokoroConfig {
+    /// Where the voices are.
+    pub(super) fn voices_path(&self) -> PathBuf {
+        let folder = self.model.parent().unwrap_or_else(|| "".as_ref());
+        let above = folder.parent().unwrap_or(folder);
+        let candidates = [folder.join("voices"), above.join("voices"), folder.join("voices-v1.0.bin")];
+        let [first, ..] = &candidates;
+        let found = candidates.iter().find(|path| path.exists()).unwrap_or(first);
+        self.voices.clone().unwrap_or_else(|| found.clone())
+    }
+
+    /// What one instance costs; the error says why that cannot be known.
+    pub fn cost(&self) -> Result<EngineCost, String> {
+        let mut ram = footprint(&self.model, CALL_BYTES)?;
+        ram.instance_bytes += style_bytes(&self.voices_path());
+        let work =
+            WorkCost { call_cpu_s: 0.012, input_cpu_s: 0.0, unit_cpu_s: SECOND_S, source: Source::Declared };
+        Ok(EngineCost { ram, vram: Footprint::default(), work, threads: self.slots })
+    }
+}
