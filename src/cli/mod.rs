@@ -5,6 +5,7 @@
 //! what they put together. Read [`run`] first; each command has a file.
 
 mod check;
+mod models;
 mod output;
 mod plan;
 mod serve;
@@ -30,6 +31,7 @@ Examples:
   antiphon check --print-defaults > antiphon.toml  a configuration file to start from
   antiphon check                                   what is wrong with it, all at once
   antiphon plan --users 30 --cores 16 --ram-gib 32  what that machine holds, and what limits first
+  antiphon models pull cpu-en                      real models by name; `antiphon models list` shows all
 
 Settings come from antiphon.toml, then ANTIPHON_* variables (ANTIPHON_SERVER__BIND sets
 server.bind), then flags. docs/operations.md lists them all.";
@@ -53,6 +55,9 @@ enum Command {
     /// Say how many users the configuration holds on a machine, and what limits first
     #[command(after_help = EXAMPLES)]
     Plan(plan::PlanArgs),
+    /// List, download, check and remove models by name
+    #[command(after_help = models::EXAMPLES)]
+    Models(models::ModelsArgs),
 }
 
 /// Where configuration comes from.
@@ -92,6 +97,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(args),
+        Command::Models(args) => models::run(&args),
     }
 }
 
