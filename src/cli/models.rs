@@ -17,18 +17,21 @@ use crate::models::{Catalogue, Installed, State, Store};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  antiphon models list                       what there is, what it takes, what is installed
-  antiphon models pull cpu-en                a bundle: ears, mind, voice and turn ends for English on a CPU
-  antiphon models pull whisper-base.en       one model; run it again to go on after a break
+  antiphon models list                       what there is, what it takes
+  antiphon models pull cpu-en                a bundle: all for English on a CPU
+  antiphon models pull whisper-base.en       one model; again goes on after a break
   antiphon models settings whisper-base.en   what to write into antiphon.toml
   antiphon models path whisper-base.en       where it lies
-  antiphon models verify                     read all installed files and compare their checksums
+  antiphon models verify                     compare the checksums of all files
   antiphon models remove whisper-base.en     free its disk space
 
-In antiphon.toml, `model = \"models:NAME\"` stands for the path of a model that was pulled.
+In antiphon.toml, `model = \"models:NAME\"` is the path of a model that was pulled.
 
-Variables: ANTIPHON_MODELS (the store's folder), HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE as for
-Hugging Face's own tools, HTTPS_PROXY and NO_PROXY for proxies, SSL_CERT_FILE for their certificates.";
+Variables:
+  ANTIPHON_MODELS                            the store's folder
+  HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE
+                                             as for Hugging Face's own tools
+  HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE       proxies and their certificates";
 
 /// Flags of `antiphon models`.
 #[derive(Args, Debug)]

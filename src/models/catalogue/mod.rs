@@ -136,7 +136,7 @@ pub enum CatalogueError {
         reason: String,
     },
     /// A name that is neither a model's nor a bundle's.
-    #[error("no model or bundle is called `{name}`{}; `antiphon models list` shows all", hint(nearest))]
+    #[error("no model or bundle is called `{name}`{} `antiphon models list` shows all", hint(nearest))]
     Unknown {
         /// The name.
         name: String,
@@ -146,7 +146,7 @@ pub enum CatalogueError {
 }
 
 fn hint(nearest: &Option<String>) -> String {
-    nearest.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+    nearest.as_ref().map_or_else(|| ";".to_owned(), |name| format!("; did you mean `{name}`?"))
 }
 
 impl Catalogue {

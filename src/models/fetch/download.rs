@@ -44,6 +44,7 @@ impl Downloader<'_> {
         let mut part = Part::open(&job.part)?;
         progress.start(&job.label, part.length(), part.version().total.or(job.bytes));
         let mut pauses = self.retries.pauses();
+        let mut connects = self.retries.connects;
         loop {
             let before = part.length();
             let trouble = match self.attempt(job, &mut part, progress).await {
@@ -51,18 +52,20 @@ impl Downloader<'_> {
                 Err(trouble) => trouble,
             };
             if part.length() > before {
-                pauses = self.retries.pauses();
+                (pauses, connects) = (self.retries.pauses(), self.retries.connects);
             }
             let (error, asked) = match trouble {
                 Trouble::Lasting(error) => return Err(error),
                 Trouble::Passing(error, asked) => (error, asked.map(Duration::from_secs)),
             };
-            let pause = pauses.next().map(|own| asked.unwrap_or(own));
+            connects -= usize::from(matches!(error, FetchError::Connect { .. }));
+            let pause = pauses.next().filter(|_| connects > 0).map(|own| asked.unwrap_or(own));
             let Some(pause) = pause.filter(|pause| *pause <= self.retries.longest) else {
                 progress.end(&job.label, How::Failed);
                 return Err(error);
             };
-            progress.note(&format!("{error}\n  trying again in {:.0} s", pause.as_secs_f64().ceil()));
+            let seconds = pause.as_secs_f64().ceil();
+            progress.note(&format!("{}; trying again in {seconds:.0} s", error.what()));
             tokio::time::sleep(pause).await;
         }
     }

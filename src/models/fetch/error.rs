@@ -157,6 +157,14 @@ pub enum FetchError {
     Client(String),
 }
 
+impl FetchError {
+    /// What went wrong, without the next step.
+    pub(super) fn what(&self) -> String {
+        let text = self.to_string();
+        text.split_once(". ").map_or(text.as_str(), |(what, _)| what).to_owned()
+    }
+}
+
 fn after(seconds: Option<u64>) -> String {
     seconds.map(|seconds| format!(" for {seconds} s")).unwrap_or_default()
 }
@@ -186,8 +194,8 @@ pub(super) fn classify(url: &str, error: &reqwest::Error) -> FetchError {
     }
 }
 
-/// An I/O error of a TLS stream holds the TLS error inside, not as its cause.
+/// An I/O error of a TLS stream holds the TLS error inside, not as its cause, and maybe in another I/O error.
 fn is_tls_error(error: &(dyn std::error::Error + 'static)) -> bool {
     let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    error.is::<rustls::Error>() || inside.is_some_and(|inside| inside.is::<rustls::Error>())
+    error.is::<rustls::Error>() || inside.is_some_and(|inside| is_tls_error(inside))
 }

@@ -9,6 +9,8 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 pub struct Retries {
     /// Tries after the first.
     pub times: usize,
+    /// Connections that may fail; a machine without a network is told so soon.
+    pub connects: usize,
     /// The first pause; it doubles, up to 30 s, and varies by chance.
     pub first: Duration,
     /// The longest pause that a server may ask for; with more, the pull ends and says so.
@@ -18,7 +20,7 @@ pub struct Retries {
 impl Default for Retries {
     /// Five tries more within about half a minute.
     fn default() -> Self {
-        Self { times: 5, first: Duration::from_secs(1), longest: Duration::from_secs(120) }
+        Self { times: 5, connects: 3, first: Duration::from_secs(1), longest: Duration::from_secs(120) }
     }
 }
 
