@@ -256,7 +256,7 @@ async fn a_server_on_pulled_models_answers_a_spoken_turn() {
     let mut client = Client::admitted(program.address).await;
     let session = json!({"type": "realtime", "audio": {"input": {"transcription": {"model": "whisper"}}}});
     client.send(json!({"type": "session.update", "session": session})).await;
-    let mut speech = spoken("What is the capital of France?").await;
+    let mut speech = spoken("My name is Anna and I live in Oslo.").await;
     speech.extend(vec![0; 48_000]);
     for chunk in speech.chunks(2_400) {
         let bytes: Vec<u8> = chunk.iter().flat_map(|sample| sample.to_le_bytes()).collect();
@@ -277,8 +277,8 @@ async fn a_server_on_pulled_models_answers_a_spoken_turn() {
             _ => {}
         }
     }
-    assert!(heard.contains("capital of france"), "{heard}");
-    assert!(answered.contains("paris"), "{answered}");
+    assert!(heard.contains("my name is anna"), "{heard}");
+    assert!(answered.contains("anna") || answered.contains("oslo"), "it answers what was said: {answered}");
     assert!(audio > 24_000, "{audio} characters of audio");
 }
 
