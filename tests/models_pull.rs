@@ -381,12 +381,10 @@ async fn damage_is_mended_by_another_pull() {
 
 #[tokio::test]
 async fn a_server_that_cannot_prove_who_it_is_is_not_believed() {
-    let mut config = Config::default();
-    config.engines = toml::from_str(
-        "stt = [{ kind = \"scripted\" }]\nllm = [{ kind = \"scripted\" }]\ntts = [{ kind = \"scripted\" }]\n\
-         vad = { kind = \"scripted\" }",
-    )
-    .expect("scripted engines");
+    let scripted = "stt = [{ kind = \"scripted\" }]\nllm = [{ kind = \"scripted\" }]\n\
+                    tts = [{ kind = \"scripted\" }]\nvad = { kind = \"scripted\" }";
+    let engines = toml::from_str(scripted).expect("scripted engines");
+    let mut config = Config { engines, ..Config::default() };
     config.server.bind = "127.0.0.1:0".parse().expect("an address");
     config.store.kind = antiphon::store::StoreKind::Memory;
     config.server.tls.listen = "127.0.0.1:0".into();

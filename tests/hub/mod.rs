@@ -162,12 +162,12 @@ async fn answer(State((side, shared)): State<Both>, request: Request) -> Respons
             let linked = [("location", &location), ("x-linked-etag", linked), ("x-linked-size", &length)];
             (StatusCode::FOUND, linked.map(|(name, value)| (name, value.clone()))).into_response()
         }
-        _ => bytes(file, headers, fault),
+        _ => bytes(file, headers, fault.as_ref()),
     }
 }
 
 /// The file, from where it is asked for.
-fn bytes(file: &Served, headers: &HeaderMap, fault: Option<Fault>) -> Response {
+fn bytes(file: &Served, headers: &HeaderMap, fault: Option<&Fault>) -> Response {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let first = text("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
     let first = first.filter(|_| text("if-range").is_none_or(|tag| tag == file.tag));
@@ -187,10 +187,10 @@ fn bytes(file: &Served, headers: &HeaderMap, fault: Option<Fault>) -> Response {
     answer.body(body(rest, fault)).expect("a good answer")
 }
 
-fn body(rest: Bytes, fault: Option<Fault>) -> Body {
+fn body(rest: Bytes, fault: Option<&Fault>) -> Body {
     match fault {
         Some(Fault::Cut(after)) => {
-            let begin = stream::iter([Ok(rest.slice(..after))]);
+            let begin = stream::iter([Ok(rest.slice(..*after))]);
             let end = stream::once(async {
                 tokio::task::yield_now().await; // what there is goes out first
                 Err(std::io::Error::other("cut"))
@@ -198,7 +198,7 @@ fn body(rest: Bytes, fault: Option<Fault>) -> Body {
             Body::from_stream(begin.chain(end))
         }
         Some(Fault::Stall(after)) => {
-            let begin = stream::iter([Ok::<_, std::io::Error>(rest.slice(..after))]);
+            let begin = stream::iter([Ok::<_, std::io::Error>(rest.slice(..*after))]);
             Body::from_stream(begin.chain(stream::pending()))
         }
         _ => Body::from(rest),

@@ -100,7 +100,7 @@ impl Progress for Bars {
 
 /// The last part of the file, short of its end, that was reached by going from `before` to `after`.
 fn crossed(before: u64, after: u64, total: u64) -> Option<u64> {
-    let part = |at: u64| if total == 0 { 0 } else { at.saturating_mul(PLAIN_PARTS) / total };
+    let part = |at: u64| at.saturating_mul(PLAIN_PARTS).checked_div(total).unwrap_or(0);
     (part(after) > part(before) && part(after) < PLAIN_PARTS).then(|| part(after))
 }
 

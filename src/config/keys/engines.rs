@@ -6,7 +6,7 @@ use crate::config::check;
 
 const FALLBACK: &str = "It serves only where no other engine of its list is healthy";
 const ENGINE_NAME: &str = "Its name in logs and metrics; no two of a list share it";
-const MODEL: &str = "a path, or `models:NAME` for a model that `antiphon models pull NAME` brought";
+const MODEL: &str = "a path, `models:NAME` for what `antiphon models pull NAME` brought, or a name";
 /// More is a slip of the pen, and would be as many threads.
 const SLOTS: Allowed = Between(1.0, 256.0);
 const GIB_AS_MIB: f64 = 1_024.0;
@@ -99,15 +99,7 @@ pub(super) const KEYS: &[Key] = &[
     key("engines.stt[*].name", ENGINE_NAME, Text("text", check::not_empty)),
     key("engines.stt[*].slots", "Utterances transcribed at once: a thread and a state each", SLOTS),
     key("engines.stt[*].fallback", FALLBACK, Any("true or false")),
-<<<<<<< HEAD
-    key(
-        "engines.stt[*].model",
-        "A ggml Whisper model; `openai`: the model's name there",
-        Any("a path or a name"),
-    ),
-=======
-    key("engines.stt[*].model", "A ggml Whisper model", Any(MODEL)),
->>>>>>> 2280c2d (Models by name: a catalogue, a store and pulls that go on after a break, behind antiphon models)
+    key("engines.stt[*].model", "A ggml Whisper model; `openai`: the model's name there", Any(MODEL)),
     key(
         "engines.stt[*].language",
         "Language of requests that name none",
@@ -127,11 +119,7 @@ pub(super) const KEYS: &[Key] = &[
     key("engines.llm[*].name", ENGINE_NAME, Text("text", check::not_empty)),
     key("engines.llm[*].slots", "Answers written at once", SLOTS),
     key("engines.llm[*].fallback", FALLBACK, Any("true or false")),
-<<<<<<< HEAD
-    key("engines.llm[*].model", "Directory of the model; `openai`: its name there", Any("a path or a name")),
-=======
-    key("engines.llm[*].model", "Directory of the model", Any(MODEL)),
->>>>>>> 2280c2d (Models by name: a catalogue, a store and pulls that go on after a break, behind antiphon models)
+    key("engines.llm[*].model", "Directory of the model; `openai`: its name there", Any(MODEL)),
     key(
         "engines.llm[*].file",
         "The graph within it",
@@ -195,7 +183,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "engines.turn.model",
         "A smart-turn v3 model (ONNX) that hears whether a turn is over; where the file is absent, silence and text decide",
-        Text(MODEL, check::not_empty),
+        Text("a path, or `models:NAME` for what `antiphon models pull NAME` brought", check::not_empty),
     ),
     key("engines.vad.kind", "Voice activity: what it runs on", OneOf(&["earshot", "silero", "scripted"])),
     key("engines.vad.model", "Silero VAD v5 or v6 for 16 kHz (ONNX)", Text("a path", check::not_empty)),

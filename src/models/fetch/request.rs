@@ -132,11 +132,28 @@ fn public(at: &Url) -> String {
     at.to_string()
 }
 
-/// `Retry-After` in seconds; the other form, a date, is as good as none.
+/// `Retry-After`: seconds, or a date.
 fn seconds(value: &str) -> Option<u64> {
-    value.trim().parse().ok()
+    let until = || httpdate::parse_http_date(value).ok()?.duration_since(std::time::SystemTime::now()).ok();
+    value.trim().parse().ok().or_else(|| until().map(|wait| wait.as_secs() + 1))
 }
 
 fn text(headers: &HeaderMap, name: impl reqwest::header::AsHeaderName) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn both_forms_of_retry_after_are_read() {
+        assert_eq!(seconds(" 7 "), Some(7));
+        let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100));
+        assert!(seconds(&soon).is_some_and(|wait| (90..=101).contains(&wait)), "{soon}");
+        assert_eq!(seconds("Wed, 21 Oct 2015 07:28:00 GMT"), None, "it is over");
+        assert_eq!(seconds("soon"), None);
+    }
 }
