@@ -265,10 +265,10 @@ impl Model {
     pub fn settings(&self) -> String {
         let list = matches!(self.kind, Kind::Stt | Kind::Llm | Kind::Tts);
         let (open, close) = if list { ("[[", "]]") } else { ("[", "]") };
-        let mut table = self.engine.clone();
-        table.insert("model".to_owned(), format!("{}{}", super::MODELS_SCHEME, self.name).into());
-        // A table that was read from TOML can be written as TOML: this does not fail.
-        let body = toml::to_string(&table).unwrap_or_default();
+        let line = |(key, value): (&String, &toml::Value)| format!("{key} = {value}\n");
+        let kind: String = self.engine.get_key_value("kind").into_iter().map(line).collect();
+        let rest: String = self.engine.iter().filter(|(key, _)| *key != "kind").map(line).collect();
+        let body = format!("{kind}model = \"{}{}\"\n{rest}", super::MODELS_SCHEME, self.name);
         format!("{open}engines.{}{close}\n{body}", self.kind.as_str())
     }
 }
