@@ -37,7 +37,7 @@ starter: ## train the starter models again (CPU; hours)
 	@python3 -m venv .cache/starter-venv
 	@.cache/starter-venv/bin/pip install --quiet --requirement models/starter/requirements.txt
 	@.cache/starter-venv/bin/python models/starter/make.py all
-	@python3 models/manifest.py
+	@python3 models/starter/manifest.py
 
 clean: ## remove what was built, keep what was downloaded
 	cargo clean

@@ -7,7 +7,7 @@
 //! L5  cli ── app ── config
 //! L4  server
 //! L3  session
-//! L2  pool      backend      store
+//! L2  pool      backend      store     models
 //! L1  engine (traits)
 //! L0  protocol   audio   telemetry   runtime   secret
 //! ```
@@ -20,6 +20,7 @@ pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod models;
 pub mod pool;
 pub mod protocol;
 pub mod runtime;

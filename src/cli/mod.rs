@@ -6,6 +6,7 @@
 
 mod check;
 mod engine;
+mod models;
 mod output;
 mod plan;
 mod serve;
@@ -32,6 +33,7 @@ Examples:
   antiphon check --print-defaults > antiphon.toml  a configuration file to start from
   antiphon check                                   what is wrong with it, all at once
   antiphon plan --users 30 --cores 16 --ram-gib 32  what that machine holds, and what limits first
+  antiphon models pull cpu-en                      real models by name; `antiphon models list` shows all
 
 Settings come from antiphon.toml, then ANTIPHON_* variables (ANTIPHON_SERVER__BIND sets
 server.bind), then flags. docs/operations.md lists them all.";
@@ -55,6 +57,9 @@ enum Command {
     /// Say how many users the configuration holds on a machine, and what limits first
     #[command(after_help = EXAMPLES)]
     Plan(plan::PlanArgs),
+    /// List, download, check and remove models by name
+    #[command(after_help = models::EXAMPLES)]
+    Models(models::ModelsArgs),
     /// Run one engine for the server that starts this
     #[command(hide = true)]
     Engine(engine::EngineArgs),
@@ -102,6 +107,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(args),
         Command::Engine(args) => engine::run(&args),
+        Command::Models(args) => models::run(&args),
     }
 }
 

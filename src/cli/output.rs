@@ -45,7 +45,8 @@ pub(super) fn failed(error: impl Display) -> ExitCode {
     complain(error, FAILED)
 }
 
-fn complain(message: impl Display, code: u8) -> ExitCode {
+/// Prints to stderr what is wrong.
+pub(super) fn complain(message: impl Display, code: u8) -> ExitCode {
     let message = message.to_string();
     writeln!(std::io::stderr(), "antiphon: {}", message.trim_end()).ok();
     ExitCode::from(code)

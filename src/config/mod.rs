@@ -10,6 +10,7 @@ mod change;
 mod check;
 mod decode;
 mod keys;
+mod model_names;
 mod preset;
 mod problem;
 mod reader;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::catalog::EnginesConfig;
+use crate::models::ModelsConfig;
 use crate::pool::PoolsConfig;
 use crate::pool::memory::MemoryConfig;
 use crate::server::{ServerConfig, ServerRole};
@@ -58,6 +60,8 @@ pub struct Config {
     pub pools: PoolsConfig,
     /// Which engines there are.
     pub engines: EnginesConfig,
+    /// Where models lie that are pulled by name.
+    pub models: ModelsConfig,
     /// How much memory it all may take.
     pub memory: MemoryConfig,
     /// Logs and metrics.
@@ -84,7 +88,8 @@ impl Config {
         let mut problems = Vec::new();
         let tree = source::read(sources, &reference::known_keys(), &mut problems);
         let tree = role::under(tree, &mut problems);
-        let tree = preset::under(tree, &mut problems);
+        let mut tree = preset::under(tree, &mut problems);
+        model_names::resolve_all(&mut tree, &sources.env, &mut problems);
         let (config, tree) = decode::decode::<Self>(tree, &mut problems);
         problems.extend(validate::validate(&config, &tree));
         problems.sort_by_key(|problem| problem.origin.rank());
@@ -94,6 +99,16 @@ impl Config {
     /// Whether it serves its engines and no sessions.
     pub fn serves_engines_alone(&self) -> bool {
         self.server.role == ServerRole::Engines
+    }
+
+    /// Where models lie, whatever else is right or wrong: for those who are about to pull what the rest names.
+    pub fn load_models(sources: &Sources) -> Result<ModelsConfig, Problems> {
+        let mut problems = Vec::new();
+        let mut tree = source::read(sources, &reference::known_keys(), &mut problems);
+        tree.keep("models");
+        problems.retain(|problem| problem.key.is_empty());
+        let (config, _) = decode::decode::<Self>(tree, &mut problems);
+        if problems.is_empty() { Ok(config.models) } else { Err(Problems(problems)) }
     }
 
     /// A configuration file that lists every key with its meaning, range and default, all commented out.

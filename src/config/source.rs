@@ -12,8 +12,8 @@ use super::tree::{Node, Origin, Value};
 pub(super) const ENV_PREFIX: &str = "ANTIPHON_";
 /// Between the parts of a key in an environment variable.
 const ENV_SEPARATOR: &str = "__";
-/// Variables with the prefix that are no configuration keys: the file to read, and what tests use.
-const NOT_KEYS: &[&str] = &["CONFIG", "TEST_"];
+/// Variables with the prefix that are no configuration keys: the file to read, the store, and what tests use.
+const NOT_KEYS: &[&str] = &["CONFIG", "MODELS", "TEST_"];
 
 /// Everything that a configuration is made from, later fields above earlier ones.
 #[derive(Clone, Debug, Default)]

@@ -102,6 +102,13 @@ impl Node {
         }
     }
 
+    /// Forgets every entry but `name`.
+    pub(super) fn keep(&mut self, name: &str) {
+        if let Value::Table(entries) = &mut self.value {
+            entries.retain(|entry, _| entry == name);
+        }
+    }
+
     /// The key of the child `name`.
     pub(super) fn child_key(&self, name: &str) -> String {
         if self.key.is_empty() { name.to_owned() } else { format!("{}.{name}", self.key) }

@@ -25,6 +25,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("pool", &["engine", "telemetry", "runtime"]),
     ("backend", &["engine", "audio", "telemetry", "runtime", "secret"]),
     ("store", &["audio", "telemetry"]),
+    ("models", &[]),
     // store: a session writes its own snapshot, and its router reads it.
     ("session", &["pool", "store", "engine", "audio", "telemetry", "runtime"]),
     // pool and engine: the HTTP audio endpoints lease engines without a session.
@@ -37,6 +38,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "pool",
             "backend",
             "store",
+            "models",
             "engine",
             "protocol",
             "audio",
@@ -53,6 +55,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "pool",
             "backend",
             "store",
+            "models",
             "engine",
             "protocol",
             "audio",
@@ -60,7 +63,7 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
             "runtime",
         ],
     ),
-    ("cli", &["app", "config", "telemetry", "runtime"]),
+    ("cli", &["app", "config", "models", "telemetry", "runtime"]),
     ("main", &["cli"]),
     ("loadtest", &["audio", "protocol"]),
 ];

@@ -7,6 +7,7 @@ use crate::config::check;
 const FALLBACK: &str = "It serves only where no other engine of its list is healthy";
 const PLACEMENT: &str = "Where it runs: in the server itself, or in a child process, whose crash costs one call and not the server";
 const ENGINE_NAME: &str = "Its name in logs and metrics; no two of a list share it";
+const MODEL: &str = "a path, `models:NAME` for what `antiphon models pull NAME` brought, or a name";
 /// More is a slip of the pen, and would be as many threads.
 const SLOTS: Allowed = Between(1.0, 256.0);
 const GIB_AS_MIB: f64 = 1_024.0;
@@ -105,11 +106,7 @@ pub(super) const KEYS: &[Key] = &[
     key("engines.stt[*].slots", "Utterances transcribed at once: a thread and a state each", SLOTS),
     key("engines.stt[*].fallback", FALLBACK, Any("true or false")),
     key("engines.stt[*].placement", PLACEMENT, OneOf(&["server", "process"])),
-    key(
-        "engines.stt[*].model",
-        "A ggml Whisper model; `openai`: the model's name there",
-        Any("a path or a name"),
-    ),
+    key("engines.stt[*].model", "A ggml Whisper model; `openai`: the model's name there", Any(MODEL)),
     key(
         "engines.stt[*].language",
         "Language of requests that name none",
@@ -130,7 +127,7 @@ pub(super) const KEYS: &[Key] = &[
     key("engines.llm[*].slots", "Answers written at once", SLOTS),
     key("engines.llm[*].fallback", FALLBACK, Any("true or false")),
     key("engines.llm[*].placement", PLACEMENT, OneOf(&["server", "process"])),
-    key("engines.llm[*].model", "Directory of the model; `openai`: its name there", Any("a path or a name")),
+    key("engines.llm[*].model", "Directory of the model; `openai`: its name there", Any(MODEL)),
     key(
         "engines.llm[*].file",
         "The graph within it",
@@ -228,10 +225,20 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "engines.turn.model",
         "A smart-turn v3 model (ONNX) that hears whether a turn is over; where the file is absent, silence and text decide",
-        Text("a path", check::not_empty),
+        Text("a path, or `models:NAME` for what `antiphon models pull NAME` brought", check::not_empty),
     ),
     key("engines.vad.kind", "Voice activity: what it runs on", OneOf(&["earshot", "silero", "scripted"])),
     key("engines.vad.model", "Silero VAD v5 or v6 for 16 kHz (ONNX)", Text("a path", check::not_empty)),
+    key(
+        "models.dir",
+        "Folder of the models that `antiphon models pull` brings; empty: ANTIPHON_MODELS, else antiphon/models in XDG_DATA_HOME or ~/.local/share",
+        Any("a path, or nothing"),
+    ),
+    key(
+        "models.catalogue",
+        "A catalogue of your own, laid over the built-in one",
+        Any("a TOML file, or nothing"),
+    ),
     key(
         "memory.ram_mib",
         "RAM that all engines and sessions may take, in MiB; 0 is four fifths of what there is",
