@@ -1,12 +1,19 @@
-//! Reads an answer as it is written: text, thoughts that are not to be said, and calls of tools in the form that
-//! Qwen and Hermes write, `<tool_call>{"name": .., "arguments": {..}}</tool_call>`. Pure.
+//! Reads an answer as it is written: text, thoughts that are not to be said, and calls of tools in the form of the
+//! model's family (`call`). Pure.
+
+mod call;
 
 use serde_json::Value;
 
+pub(super) use self::call::CallForm;
+use self::call::{Scan, head, whole};
+
 const CALL: &str = "<tool_call>";
 const CALL_END: &str = "</tool_call>";
-const THOUGHT: &str = "<think>";
-const THOUGHT_END: &str = "</think>";
+/// What Llama 3 may write before a call. It is a special token, which a tokenizer mostly leaves out of the text.
+const BARE_CALL: &str = "<|python_tag|>";
+pub(super) const THOUGHT: &str = "<think>";
+pub(super) const THOUGHT_END: &str = "</think>";
 /// A call longer than this is not one: a model that has lost itself.
 const MAX_CALL_BYTES: usize = 64 * 1024;
 
@@ -22,19 +29,21 @@ pub(super) enum Part {
 }
 
 /// Reads one answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Answer {
+    form: CallForm,
     place: Place,
     /// What is not decided yet.
     held: String,
     /// Whether something has been said: white space at the beginning is not.
     has_text: bool,
+    /// Within a list of calls.
+    in_list: bool,
     calls: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 enum Place {
-    #[default]
     Text,
     Thought,
     /// Before the arguments.
@@ -43,9 +52,17 @@ enum Place {
     CallArguments(Scan, String),
     /// After the arguments.
     CallTail,
+    /// After a call that no tag ends.
+    CallOver,
 }
 
 impl Answer {
+    /// `in_thought`: the prompt has begun a thought already.
+    pub(super) fn new(form: CallForm, in_thought: bool) -> Self {
+        let place = if in_thought { Place::Thought } else { Place::Text };
+        Self { form, place, held: String::new(), has_text: false, in_list: false, calls: 0 }
+    }
+
     /// Calls that have begun.
     pub(super) fn calls(&self) -> usize {
         self.calls
@@ -67,6 +84,8 @@ impl Answer {
                 Ok(self.say(rest.trim_end()).into_iter().collect())
             }
             Place::Thought => Ok(Vec::new()),
+            Place::CallOver => Ok(Vec::new()), // no more than white space and a semicolon is held
+
             _ => Err("the model broke off within a tool call".into()),
         }
     }
@@ -82,11 +101,17 @@ impl Answer {
             Place::CallHead => self.call_head(parts),
             Place::CallArguments(..) => self.call_arguments(parts),
             Place::CallTail => self.call_tail(),
+            Place::CallOver => self.call_over(),
         }
     }
 
     fn text(&mut self, parts: &mut Vec<Part>) -> bool {
-        let tags = [(CALL, true), (THOUGHT, false)];
+        if self.form == CallForm::Bare && !self.has_text && self.held.trim_start().starts_with('{') {
+            self.place = Place::CallHead;
+            return true;
+        }
+        let call = if self.form == CallForm::Bare { BARE_CALL } else { CALL };
+        let tags = [(call, true), (THOUGHT, false)];
         let found =
             tags.iter().filter_map(|(tag, is_call)| Some((self.held.find(tag)?, *tag, *is_call))).min();
         if let Some((at, tag, is_call)) = found {
@@ -126,6 +151,10 @@ impl Answer {
     }
 
     fn call_head(&mut self, parts: &mut Vec<Part>) -> Result<bool, String> {
+        if self.form == CallForm::Tagged && !self.in_list && self.held.trim_start().starts_with('[') {
+            self.held = self.held.trim_start()[1..].to_owned();
+            self.in_list = true;
+        }
         if let Some((name, len)) = head(&self.held) {
             self.held.drain(..len);
             parts.push(self.start(name));
@@ -133,13 +162,26 @@ impl Answer {
             return Ok(true);
         }
         // The keys may stand in another order; then the call is read as a whole.
-        let Some(end) = self.held.find(CALL_END) else { return Ok(false) };
-        let (name, arguments) = whole(&self.held[..end])?;
-        parts.push(self.start(name));
-        parts.push(Part::CallArguments { index: self.calls - 1, delta: arguments });
-        self.held.drain(..end + CALL_END.len());
-        self.place = Place::Text;
+        let Some((end, after)) = self.call_end() else { return Ok(false) };
+        let list = if self.in_list { "[" } else { "" };
+        for (name, arguments) in whole(&format!("{list}{}", &self.held[..end]))? {
+            parts.push(self.start(name));
+            parts.push(Part::CallArguments { index: self.calls - 1, delta: arguments });
+        }
+        self.held.drain(..after);
+        self.in_list = false;
+        self.place = if self.form == CallForm::Bare { Place::CallOver } else { Place::Text };
         Ok(true)
+    }
+
+    /// Where the call that has begun ends, and where what follows begins.
+    fn call_end(&self) -> Option<(usize, usize)> {
+        if self.form == CallForm::Tagged {
+            return self.held.find(CALL_END).map(|end| (end, end + CALL_END.len()));
+        }
+        let begin = self.held.find(|c: char| !c.is_whitespace())?;
+        let (len, is_whole) = Scan::default().read(&self.held[begin..]);
+        is_whole.then_some((begin + len, begin + len))
     }
 
     fn start(&mut self, name: String) -> Part {
@@ -170,15 +212,43 @@ impl Answer {
     }
 
     fn call_tail(&mut self) -> Result<bool, String> {
+        let wrong = || Err("the model's tool call does not end where it should".into());
         let rest = self.held.trim_start();
+        let is_closed = rest.starts_with('}');
         let rest = rest.strip_prefix('}').map_or(rest, str::trim_start);
-        if let Some(after) = rest.strip_prefix(CALL_END) {
-            self.held = after.to_owned();
-            self.place = Place::Text;
-            return Ok(true);
+        if self.form == CallForm::Bare {
+            return match (is_closed, rest.is_empty()) {
+                (true, _) => Ok(self.go_on(rest.to_owned(), Place::CallOver)),
+                (false, true) => Ok(false),
+                (false, false) => wrong(),
+            };
         }
-        let may_yet_end = CALL_END.starts_with(rest);
-        if may_yet_end { Ok(false) } else { Err("the model's tool call does not end where it should".into()) }
+        if let (true, Some(next)) = (self.in_list, rest.strip_prefix(',')) {
+            return Ok(self.go_on(next.to_owned(), Place::CallHead));
+        }
+        let rest = rest.strip_prefix(']').filter(|_| self.in_list).map_or(rest, str::trim_start);
+        if let Some(after) = rest.strip_prefix(CALL_END) {
+            let after = after.to_owned();
+            self.in_list = false;
+            return Ok(self.go_on(after, Place::Text));
+        }
+        if CALL_END.starts_with(rest) { Ok(false) } else { wrong() }
+    }
+
+    /// After a bare call only another may come, behind a semicolon or a comma.
+    fn call_over(&mut self) -> Result<bool, String> {
+        let rest = self.held.trim_start_matches(|c: char| c.is_whitespace() || c == ';' || c == ',');
+        match rest.chars().next() {
+            None => Ok(false),
+            Some('{') => Ok(self.go_on(rest.to_owned(), Place::CallHead)),
+            Some(_) => Err("the model's tool call does not end where it should".into()),
+        }
+    }
+
+    fn go_on(&mut self, rest: String, place: Place) -> bool {
+        self.held = rest;
+        self.place = place;
+        true
     }
 }
 
@@ -186,71 +256,6 @@ impl Answer {
 fn begun(text: &str, tag: &str) -> usize {
     let longest = (tag.len() - 1).min(text.len());
     (1..=longest).rev().find(|len| text.ends_with(&tag[..*len])).unwrap_or_default()
-}
-
-/// Name and length of `{"name": "..", "arguments":`, with any white space; `None` where it is not (yet) that.
-fn head(text: &str) -> Option<(String, usize)> {
-    let expect = |rest: &mut &str, token: &str| {
-        *rest = rest.trim_start().strip_prefix(token)?;
-        Some(())
-    };
-    let mut rest = text;
-    expect(&mut rest, "{")?;
-    expect(&mut rest, "\"name\"")?;
-    expect(&mut rest, ":")?;
-    expect(&mut rest, "\"")?;
-    let end = rest.find(['"', '\\']).filter(|end| rest.as_bytes()[*end] == b'"')?;
-    let name = rest[..end].to_owned();
-    rest = &rest[end + 1..];
-    expect(&mut rest, ",")?;
-    let key = ["\"arguments\"", "\"parameters\""].iter().find(|key| rest.trim_start().starts_with(**key))?;
-    expect(&mut rest, key)?;
-    expect(&mut rest, ":")?;
-    let rest = rest.trim_start();
-    // The first character of the arguments must be there, so that no white space is told.
-    (!rest.is_empty() && !name.is_empty()).then(|| (name, text.len() - rest.len()))
-}
-
-/// Name and arguments of a call that is complete.
-fn whole(text: &str) -> Result<(String, String), String> {
-    let value: Value = serde_json::from_str(text.trim())
-        .map_err(|error| format!("the model's tool call is not JSON: {error}"))?;
-    let name = value.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
-    let name = name.ok_or("the model's tool call names no tool")?.to_owned();
-    match value.get("arguments").or_else(|| value.get("parameters")) {
-        None => Ok((name, "{}".into())),
-        Some(arguments @ Value::Object(_)) => Ok((name, arguments.to_string())),
-        Some(_) => Err("the arguments of the model's tool call are not a JSON object".into()),
-    }
-}
-
-/// Finds the end of a JSON value while it is written.
-#[derive(Debug, Default)]
-struct Scan {
-    depth: usize,
-    in_string: bool,
-    is_escaped: bool,
-}
-
-impl Scan {
-    /// How many bytes of `text` belong to the value, and whether it is over.
-    fn read(&mut self, text: &str) -> (usize, bool) {
-        for (at, c) in text.char_indices() {
-            match c {
-                _ if self.is_escaped => self.is_escaped = false,
-                '\\' if self.in_string => self.is_escaped = true,
-                '"' => self.in_string = !self.in_string,
-                _ if self.in_string => {}
-                '{' | '[' => self.depth += 1,
-                '}' | ']' => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-            if self.depth == 0 && !self.in_string {
-                return (at + c.len_utf8(), true);
-            }
-        }
-        (text.len(), false)
-    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,9 @@ pub struct OnnxLlmConfig {
     /// Directory of the model as the hub lays it out: `config.json`, `tokenizer.json`, `tokenizer_config.json`,
     /// and the graph.
     pub model: PathBuf,
-    /// The graph within it; by default `onnx/model.onnx`, else `model.onnx`.
+    /// The graph within it. By default the best for a CPU of those that are there, in `onnx` or beside
+    /// `config.json`: `model_q4.onnx`, `model_quantized.onnx`, `model_int8.onnx`, `model_uint8.onnx`, `model.onnx`,
+    /// `model_q4f16.onnx`, `model_fp16.onnx`, `model_bnb4.onnx`.
     pub file: Option<PathBuf>,
     /// The most tokens of a prompt and its answer; the model's own limit where that is less. A cache of so many
     /// tokens is held for each answer that is being written.
@@ -58,44 +60,32 @@ impl Default for OnnxLlmConfig {
     }
 }
 
-/// How the next token is chosen.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+/// How the next token is chosen. What is not set is as the model's `generation_config.json` says, and where that says
+/// nothing, the likeliest token is always taken.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplingConfig {
     /// 0 takes the likeliest token always; 1 draws by the model's own probabilities.
-    pub temperature: f32,
+    pub temperature: Option<f32>,
     /// Draws among the likeliest tokens whose probabilities add up to this, 1 among all.
-    pub top_p: f32,
+    pub top_p: Option<f32>,
     /// Draws among so many of the likeliest tokens, 0 among all.
-    pub top_k: usize,
+    pub top_k: Option<usize>,
     /// Makes tokens that stand in the prompt or answer less likely; 1 does not.
-    pub repetition_penalty: f32,
-}
-
-impl Default for SamplingConfig {
-    /// Greedy: the starter model's answers are facts, which chance does not make better.
-    fn default() -> Self {
-        Self { temperature: 0.0, top_p: 1.0, top_k: 0, repetition_penalty: 1.0 }
-    }
+    pub repetition_penalty: Option<f32>,
 }
 
 impl SamplingConfig {
     /// The first value that cannot be: key, value, what would be right.
     pub(super) fn problem(&self) -> Option<(&'static str, f32, &'static str)> {
-        let within = |value: f32, low: f32, high: f32| (low..=high).contains(&value);
         let rules = [
-            ("temperature", self.temperature, within(self.temperature, 0.0, 5.0), "from 0 to 5"),
-            ("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "above 0, up to 1"),
-            (
-                "repetition_penalty",
-                self.repetition_penalty,
-                within(self.repetition_penalty, 0.1, 10.0),
-                "from 0.1 to 10",
-            ),
+            ("temperature", self.temperature, (0.0, 5.0), "from 0 to 5"),
+            ("top_p", self.top_p, (f32::MIN_POSITIVE, 1.0), "above 0, up to 1"),
+            ("repetition_penalty", self.repetition_penalty, (0.1, 10.0), "from 0.1 to 10"),
         ];
-        rules
-            .into_iter()
-            .find(|(_, _, is_right, _)| !is_right)
-            .map(|(key, value, _, rule)| (key, value, rule))
+        let broken = |(key, value, (low, high), rule): (&'static str, Option<f32>, (f32, f32), &'static str)| {
+            value.filter(|value| !(low..=high).contains(value)).map(|value| (key, value, rule))
+        };
+        rules.into_iter().find_map(broken)
     }
 }

@@ -1,11 +1,9 @@
 //! What an ONNX language model takes, from `config.json` and the sizes of its files.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::Value;
 
 use super::OnnxLlmConfig;
-use super::model::Files;
+use super::files::{Files, is_cache_half, len, weight_bytes};
 use super::sequence::PROMPT_CHUNK;
 use crate::engine::EngineCost;
 use crate::engine::cost::{Footprint, Source, WorkCost};
@@ -17,8 +15,10 @@ const RUNTIME_BYTES: u64 = 32 << 20;
 const PACKED_PART: u64 = 4;
 /// A tokenizer's tables in memory, for each byte of its file.
 const TOKENIZER_FACTOR: u64 = 12;
-/// Bytes of a 32-bit float: what the hub's exports keep in their cache; those in half precision need half.
+/// Bytes of a 32-bit float: what most exports keep in their cache, and what logits are read as.
 const F32: u64 = 4;
+/// Bytes of a number in a cache in half precision.
+const F16: u64 = 2;
 /// Memory that what is kept of talks takes, for each byte of it: it lies between what steps take and give back.
 /// 30 users of the load tester grew the process by 1.7 bytes for each byte kept.
 const PREFIX_FACTOR: u64 = 2;
@@ -36,8 +36,8 @@ impl OnnxLlmConfig {
     pub fn cost(&self) -> Result<EngineCost, String> {
         let files = Files { config: self };
         let graph = files.graph().map_err(|error| error.to_string())?;
-        let settings = files.json("config.json").map_err(|error| error.to_string())?;
-        let shape = Shape::of(&settings)?;
+        let settings = files.settings().map_err(|error| error.to_string())?;
+        let shape = Shape::of(&settings, if is_cache_half(&graph, &settings) { F16 } else { F32 })?;
         let weights = weight_bytes(&graph);
         Ok(EngineCost {
             ram: Footprint {
@@ -63,7 +63,8 @@ impl OnnxLlmConfig {
     }
 }
 
-/// The sizes that a call's memory depends on.
+/// The sizes that a call's memory depends on. A sliding window (Gemma) does not count: the exports give those layers
+/// a cache of every token too, and look at its end alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shape {
     layers: u64,
@@ -71,12 +72,14 @@ struct Shape {
     cache_heads: u64,
     head_size: u64,
     vocabulary: u64,
+    /// Bytes of a number in the cache.
+    number: u64,
     /// Tokens that the model can hold.
     limit: u64,
 }
 
 impl Shape {
-    fn of(config: &Value) -> Result<Self, String> {
+    fn of(config: &Value, bytes: u64) -> Result<Self, String> {
         let number = |key: &str| config[key].as_u64().filter(|number| *number > 0);
         let needed = |key: &str| number(key).ok_or_else(|| format!("config.json has no `{key}`"));
         let heads = needed("num_attention_heads")?;
@@ -87,13 +90,14 @@ impl Shape {
             cache_heads: number("num_key_value_heads").unwrap_or(heads),
             head_size: number("head_dim").or_else(by_heads).ok_or("config.json has no `hidden_size`")?,
             vocabulary: needed("vocab_size")?,
+            number: bytes,
             limit: number("max_position_embeddings").unwrap_or(u64::MAX),
         })
     }
 
     /// Keys and values of one token.
     fn token_bytes(&self) -> u64 {
-        2 * F32 * self.layers * self.cache_heads * self.head_size
+        2 * self.number * self.layers * self.cache_heads * self.head_size
     }
 
     /// An answer's cache at its longest, and what a step over a piece of the prompt takes: attention and logits.
@@ -103,20 +107,6 @@ impl Shape {
         let step = F32 * chunk * (tokens * self.heads + self.vocabulary);
         (CACHE_COPIES * self.token_bytes()).saturating_mul(tokens).saturating_add(step)
     }
-}
-
-/// The graph and, where it is kept apart, its weights.
-fn weight_bytes(graph: &Path) -> u64 {
-    let beside = |end: &str| {
-        let mut name = graph.as_os_str().to_owned();
-        name.push(end);
-        PathBuf::from(name)
-    };
-    len(graph) + len(&beside("_data")) + len(&beside(".data"))
-}
-
-fn len(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |file| file.len())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bytes of a file, far below 2^52")]
@@ -140,16 +130,17 @@ mod tests {
     fn a_cache_is_as_large_as_its_shape() {
         let config = json!({ "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
             "hidden_size": 896, "vocab_size": 151_936, "max_position_embeddings": 32_768 });
-        let shape = Shape::of(&config).expect("all there");
+        let shape = Shape::of(&config, F32).expect("all there");
         assert_eq!(shape.token_bytes(), 24 << 10);
         let longer = shape.call_bytes(4096) - shape.call_bytes(2048);
         assert_eq!(longer, 2048 * (2 * (24 << 10) + 4 * 64 * 14));
+        assert_eq!(Shape::of(&config, F16).expect("all there").token_bytes(), 12 << 10);
         assert_eq!(shape.call_bytes(1 << 20), shape.call_bytes(32_768), "no longer than the model can");
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        let error = Shape::of(&json!({ "num_attention_heads": 4 })).expect_err("no layers");
+        let error = Shape::of(&json!({ "num_attention_heads": 4 }), F32).expect_err("no layers");
         assert_eq!(error, "config.json has no `num_hidden_layers`");
         let config = OnnxLlmConfig { model: "/nowhere/llm".into(), ..OnnxLlmConfig::default() };
         assert!(config.cost().expect_err("not there").contains("/nowhere/llm"));

@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 
+use half::f16;
 use ort::session::{Session, SessionInputValue};
-use ort::value::{DynTensor, DynValue, Tensor, TensorElementType, ValueType};
+use ort::value::{DynTensor, DynValue, PrimitiveTensorElementType, Tensor, TensorElementType, ValueType};
 use serde_json::Value;
 
 use super::prefix::Remembered;
@@ -43,26 +44,36 @@ impl Cache {
 impl Remembered for Cache {
     fn bytes(&self) -> usize {
         let count = |value: &DynValue| value.dtype().tensor_shape().map_or(0, |shape| shape.num_elements());
-        self.values.iter().map(|value| count(value) * size_of::<f32>()).sum()
+        let number = |value: &DynValue| match value.dtype().tensor_type() {
+            Some(TensorElementType::Float16 | TensorElementType::Bfloat16) => size_of::<f16>(),
+            _ => size_of::<f32>(),
+        };
+        self.values.iter().map(|value| count(value) * number(value)).sum()
     }
 
-    /// Only of caches in 32 bits; others are read again.
+    /// Only of caches in 32 and 16 bits that hold every token; others are read again.
     fn prefix(&self, tokens: usize) -> Option<Self> {
-        let values = self.values.iter().map(|value| first_tokens(value, tokens)).collect::<Option<_>>()?;
-        Some(Self { values, len: tokens })
+        let part = |value: &DynValue| {
+            let lengths = (tokens, self.len);
+            first_tokens::<f32>(value, lengths).or_else(|| first_tokens::<f16>(value, lengths))
+        };
+        Some(Self { values: self.values.iter().map(part).collect::<Option<_>>()?, len: tokens })
     }
 }
 
-/// The first `tokens` of a tensor of batch 1, heads, tokens, head size.
-fn first_tokens(value: &DynValue, tokens: usize) -> Option<DynValue> {
-    let (shape, values) = value.try_extract_tensor::<f32>().ok()?;
-    let &[1, heads, length, size] = &shape[..] else { return None };
-    let [heads, length, size] = [heads, length, size].map(|side| usize::try_from(side).unwrap_or_default());
-    if tokens > length {
-        return None;
+/// The first `tokens` of a tensor of batch 1, heads, `length` tokens, head size.
+fn first_tokens<T>(value: &DynValue, (tokens, length): (usize, usize)) -> Option<DynValue>
+where
+    T: PrimitiveTensorElementType + std::fmt::Debug + Copy + 'static,
+{
+    let (shape, values) = value.try_extract_tensor::<T>().ok()?;
+    let &[1, heads, held, size] = &shape[..] else { return None };
+    let [heads, held, size] = [heads, held, size].map(|side| usize::try_from(side).unwrap_or_default());
+    if held != length || tokens > length {
+        return None; // a cache that has let its beginning go, by a window
     }
     let head = |head: usize| &values[head * length * size..][..tokens * size];
-    let kept: Vec<f32> = (0..heads).flat_map(head).copied().collect();
+    let kept: Vec<T> = (0..heads).flat_map(head).copied().collect();
     Some(Tensor::from_array(([1, heads, tokens, size], kept)).ok()?.into_dyn())
 }
 
@@ -72,7 +83,8 @@ struct Inputs {
     attention_mask: bool,
     position_ids: bool,
     use_cache_branch: bool,
-    num_logits_to_keep: bool,
+    /// A number, or a list of one.
+    num_logits_to_keep: Option<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +107,9 @@ impl Decoder {
                 "attention_mask" => inputs.attention_mask = true,
                 "position_ids" => inputs.position_ids = true,
                 "use_cache_branch" => inputs.use_cache_branch = true,
-                "num_logits_to_keep" => inputs.num_logits_to_keep = true,
+                "num_logits_to_keep" => {
+                    inputs.num_logits_to_keep = Some(input.dtype().tensor_shape().map_or(0, |shape| shape.len()));
+                }
                 name if name.starts_with(PAST) => cache.push(cache_slot(name, input.dtype(), config)?),
                 name => return Err(format!("its input `{name}` is not known")),
             }
@@ -110,8 +124,8 @@ impl Decoder {
         }
         let logits = session.outputs().iter().find(|output| output.name() == LOGITS);
         match logits.and_then(|output| output.dtype().tensor_type()) {
-            Some(TensorElementType::Float32) => Ok(Self { session, inputs, cache }),
-            kind => Err(format!("its logits are {kind:?}; take an export with Float32 logits")),
+            Some(TensorElementType::Float32 | TensorElementType::Float16) => Ok(Self { session, inputs, cache }),
+            kind => Err(format!("its logits are {kind:?}; take an export with Float32 or Float16 logits")),
         }
     }
 
@@ -141,8 +155,8 @@ impl Decoder {
             let value = Tensor::from_array(([1usize], vec![cache.len > 0])).map_err(text)?;
             inputs.push(("use_cache_branch".into(), value.into()));
         }
-        if self.inputs.num_logits_to_keep {
-            let value = Tensor::from_array((Vec::<i64>::new(), vec![1i64])).map_err(text)?;
+        if let Some(sides) = self.inputs.num_logits_to_keep {
+            let value = Tensor::from_array((vec![1i64; sides], vec![1i64])).map_err(text)?;
             inputs.push(("num_logits_to_keep".into(), value.into()));
         }
         for (slot, value) in self.cache.iter().zip(&cache.values) {
@@ -163,10 +177,17 @@ fn row(values: Vec<i64>) -> Result<SessionInputValue<'static>, String> {
 }
 
 fn last_row(logits: &DynValue) -> Result<Vec<f32>, String> {
+    if let Ok((shape, values)) = logits.try_extract_tensor::<f16>() {
+        return Ok(last(shape, values)?.iter().map(|value| value.to_f32()).collect());
+    }
     let (shape, values) = logits.try_extract_tensor::<f32>().map_err(text)?;
+    Ok(last(shape, values)?.to_vec())
+}
+
+fn last<'a, T>(shape: &[i64], values: &'a [T]) -> Result<&'a [T], String> {
     let width = shape.last().and_then(|width| usize::try_from(*width).ok()).unwrap_or_default();
     let begin = values.len().checked_sub(width).filter(|_| width > 0).ok_or("no logits came out")?;
-    Ok(values[begin..].to_vec())
+    Ok(&values[begin..])
 }
 
 fn cache_slot(name: &str, kind: &ValueType, config: &Value) -> Result<CacheSlot, String> {

@@ -91,6 +91,7 @@ impl Sequence {
         let [input, cached_tokens] =
             [tokens.len(), cached].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
         let unread = tokens.split_off(cached).into();
+        let answer = model.answer(&job.request, prompt);
         let mut sequence = Self {
             job,
             outbox: VecDeque::new(),
@@ -98,9 +99,9 @@ impl Sequence {
             unread,
             seen: tokens,
             cache,
-            sampler: Sampler::new(model.config.sampling, &prompt.tokens),
+            sampler: Sampler::new(model.sampling, &prompt.tokens),
             detokenizer: Detokenizer::default(),
-            answer: Answer::default(),
+            answer,
             max_tokens: prompt.max_tokens,
             usage: TokenUsage { input, cached: cached_tokens, ..TokenUsage::default() },
         };

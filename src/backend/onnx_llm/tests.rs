@@ -1,5 +1,7 @@
 //! Against ONNX Runtime and the starter model.
 
+mod families;
+
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -263,7 +265,7 @@ fn missing_and_broken_parts_say_what_to_do() {
     let missing = OnnxLlmConfig { model: "/nowhere/llm".into(), ..OnnxLlmConfig::default() };
     let error = told(&missing, &library);
     assert!(error.contains("/nowhere/llm/config.json") && error.contains("make starter"), "{error}");
-    let hot = SamplingConfig { temperature: -1.0, ..SamplingConfig::default() };
+    let hot = SamplingConfig { temperature: Some(-1.0), ..SamplingConfig::default() };
     let error = told(&OnnxLlmConfig { sampling: hot, ..config() }, &library);
     assert!(error.contains("temperature = -1"), "{error}");
 

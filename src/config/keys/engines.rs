@@ -131,7 +131,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "engines.llm[*].file",
         "The graph within it",
-        Any("a path; without it onnx/model.onnx, else model.onnx"),
+        Any("a path; without it the best for a CPU: model_q4.onnx, int8, model.onnx, then half precision"),
     ),
     key(
         "engines.llm[*].max_context",

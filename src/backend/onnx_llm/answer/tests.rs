@@ -4,7 +4,10 @@ use super::*;
 
 /// Reads `text` in pieces that end at `cuts` and joins what belongs together.
 fn read(text: &str, cuts: &[usize]) -> Result<(String, Calls), String> {
-    let mut answer = Answer::default();
+    read_by(Answer::new(CallForm::Tagged, false), text, cuts)
+}
+
+fn read_by(mut answer: Answer, text: &str, cuts: &[usize]) -> Result<(String, Calls), String> {
     let mut parts = Vec::new();
     let mut begin = 0;
     for cut in cuts.iter().copied().filter(|cut| text.is_char_boundary(*cut)).chain([text.len()]) {
@@ -66,6 +69,18 @@ fn answers() -> Vec<(String, String, Calls)> {
             vec![call("c", "{}")],
         ),
         ("a <tool_cal".into(), "a <tool_cal".into(), vec![]),
+        (
+            "<tool_call>[{\"name\": \"a\", \"arguments\": {\"x\": [1]}}, {\"name\": \"b\", \"arguments\": {}}]</tool_call>"
+                .into(),
+            String::new(),
+            vec![call("a", "{\"x\": [1]}"), call("b", "{}")],
+        ),
+        (
+            "<tool_call>[{\"name\": \"a\", \"arguments\": {}},\n{\"arguments\": {}, \"name\": \"b\"}]</tool_call> ok".into(),
+            "ok".into(),
+            vec![call("a", "{}"), call("b", "{}")],
+        ),
+        ("<tool_call>\n[]\n</tool_call>".into(), String::new(), vec![]),
     ]
 }
 
@@ -97,7 +112,7 @@ fn broken_calls_are_errors() {
 
 #[test]
 fn text_and_arguments_are_told_early() {
-    let mut answer = Answer::default();
+    let mut answer = Answer::new(CallForm::Tagged, false);
     assert_eq!(answer.push("Hello "), Ok(vec![Part::Text("Hello".into())]));
     assert_eq!(answer.push("there"), Ok(vec![Part::Text(" there".into())]));
     assert_eq!(answer.push("\n<tool_call>\n{\"name\": \"x\", \"arguments\": "), Ok(vec![]));
@@ -108,7 +123,7 @@ fn text_and_arguments_are_told_early() {
 
 proptest! {
     #[test]
-    fn any_cut_reads_the_same(which in 0usize..9, cuts in prop::collection::btree_set(0usize..260, 0..40)) {
+    fn any_cut_reads_the_same(which in 0usize..12, cuts in prop::collection::btree_set(0usize..260, 0..40)) {
         let (text, said, calls) = answers().swap_remove(which);
         let cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < text.len()).collect();
         prop_assert_eq!(read(&text, &cuts), Ok((said, calls)));
@@ -117,5 +132,75 @@ proptest! {
     #[test]
     fn any_text_is_survived(text in "(<tool_call>|</tool_call>|<think>|</think>|[{}\":,a\\\\ ]|\"name\"|\"arguments\"){0,30}") {
         drop(read(&text, &[3, 7, 20]));
+    }
+}
+
+/// What Llama 3 writes.
+fn bare_answers() -> Vec<(String, String, Calls)> {
+    let weather = format!("{{\"name\": \"weather\", \"parameters\": {WEATHER}}}");
+    let expected = call("weather", WEATHER);
+    vec![
+        ("Hello {you}.".into(), "Hello {you}.".into(), vec![]),
+        (weather.clone(), String::new(), vec![expected.clone()]),
+        (format!(" \n<|python_tag|>{weather}\n"), String::new(), vec![expected.clone()]),
+        (format!("{weather}; {weather}"), String::new(), vec![expected.clone(), expected.clone()]),
+        (
+            format!("{{\"type\": \"function\", {}", &weather[1..]),
+            String::new(),
+            vec![expected],
+        ),
+        ("{\"parameters\": {\"a\": 1}, \"name\": \"x\"}".into(), String::new(), vec![call("x", "{\"a\":1}")]),
+        ("{\"name\": \"clock\"}".into(), String::new(), vec![call("clock", "{}")]),
+        ("I say <tool_call> aloud.".into(), "I say <tool_call> aloud.".into(), vec![]),
+    ]
+}
+
+#[test]
+fn bare_calls_are_read_and_broken_ones_are_errors() {
+    let bare = || Answer::new(CallForm::Bare, false);
+    for (text, said, calls) in bare_answers() {
+        assert_eq!(read_by(bare(), &text, &[]), Ok((said, calls)), "{text:?}");
+    }
+    let table = [
+        ("{not json}", "not JSON"),
+        ("{\"name\": \"x\", \"parameters\": \"text\"}", "not a JSON object"),
+        ("{\"city\": \"Oslo\"}", "names no tool"),
+        ("{\"name\": \"x\", \"parameters\": {}} and so on", "does not end"),
+        ("{\"name\": \"x\", \"parameters\": {\"a\": 1", "broke off"),
+        ("{\"name\": \"x\", \"parameters\": {\"a\": 1}", "broke off"),
+    ];
+    for (text, expected) in table {
+        let error = read_by(bare(), text, &[]).expect_err(text);
+        assert!(error.contains(expected), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn a_thought_that_the_prompt_began_is_not_said() {
+    let thinking = || Answer::new(CallForm::Tagged, true);
+    let told = read_by(thinking(), "He greets me.\n</think>\n\nHello!", &[5, 17]);
+    assert_eq!(told, Ok(("Hello!".into(), vec![])));
+    assert_eq!(read_by(thinking(), "He greets", &[]), Ok((String::new(), vec![])));
+}
+
+#[test]
+fn a_call_that_must_be_made_is_begun_as_it_is_read() {
+    for form in [CallForm::Tagged, CallForm::Bare] {
+        let ends = ["{\"a\": 1}}", "</tool_call>"];
+        let end = if form == CallForm::Bare { ends[0].to_owned() } else { ends.concat() };
+        let text = form.begin(Some("x")) + &end;
+        assert_eq!(read_by(Answer::new(form, false), &text, &[]), Ok((String::new(), vec![call("x", "{\"a\": 1}")])));
+        assert!(text.starts_with(&form.begin(None)));
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_cut_of_a_bare_call_reads_the_same(
+        which in 0usize..8, cuts in prop::collection::btree_set(0usize..200, 0..40),
+    ) {
+        let (text, said, calls) = bare_answers().swap_remove(which);
+        let cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < text.len()).collect();
+        prop_assert_eq!(read_by(Answer::new(CallForm::Bare, false), &text, &cuts), Ok((said, calls)));
     }
 }

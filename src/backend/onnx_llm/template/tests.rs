@@ -1,4 +1,6 @@
 use super::*;
+use crate::backend::onnx_llm::OnnxLlmConfig;
+use crate::engine::llm::ToolCall;
 
 /// Qwen 2.5's shape, shortened.
 const QWEN: &str = r#"{%- if tools %}
@@ -45,7 +47,7 @@ const QWEN: &str = r#"{%- if tools %}
 "#;
 
 fn template(source: &str) -> Result<ChatTemplate, String> {
-    ChatTemplate::new(&json!({ "chat_template": source, "bos_token": { "content": "<s>" } }), None)
+    ChatTemplate::new(&json!({ "bos_token": { "content": "<s>" } }), &json!(source))
 }
 
 fn talk() -> Vec<ChatMessage> {
@@ -76,7 +78,7 @@ fn render(template: &ChatTemplate, messages: &[ChatMessage], tools: &[ToolSpec])
 #[test]
 fn a_talk_with_tools_reads_as_transformers_writes_it() {
     let template = template(QWEN).expect("it compiles");
-    assert!(template.writes_calls());
+    assert_eq!(template.calls(), Some(CallForm::Tagged));
     let expected = "<|im_start|>system\nBe <brief>.\n<tools>\n\
         {\"type\": \"function\", \"function\": {\"name\": \"weather\", \"description\": \"It's <b>\", \"parameters\": \
         {\"type\": \"object\", \"properties\": {\"city\": {\"type\": \"string\"}}, \"a\": [1, true]}}}\n\
@@ -104,14 +106,58 @@ fn python_and_its_functions_are_there() {
 }
 
 #[test]
-fn the_file_and_the_tool_template_go_first() {
-    let config = json!({ "chat_template": [
+fn the_files_and_the_tool_template_go_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = OnnxLlmConfig { model: folder.path().to_owned(), ..OnnxLlmConfig::default() };
+    let read = |settings: &Value| ChatTemplate::read(&Files { config: &config }, settings);
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, text).expect("written");
+    };
+    let both = |template: &ChatTemplate| [render(template, &talk(), &[]), render(template, &talk(), &[weather()])];
+    let told = |texts: [&str; 2]| texts.map(|text| Ok(text.to_owned()));
+    assert!(read(&json!({})).expect_err("none").to_string().contains("no chat template"));
+    write("chat_template.json", r#"{ "chat_template": "processor" }"#);
+    assert_eq!(both(&read(&json!({})).expect("it compiles")), told(["processor", "processor"]));
+    let settings = json!({ "chat_template": [
         { "name": "default", "template": "plain" }, { "name": "tool_use", "template": "tools <tool_call>" } ] });
-    let template = ChatTemplate::new(&config, None).expect("it compiles");
-    assert_eq!(render(&template, &talk(), &[]).as_deref(), Ok("plain"));
-    assert_eq!(render(&template, &talk(), &[weather()]).as_deref(), Ok("tools <tool_call>"));
-    let template = ChatTemplate::new(&config, Some("file".into())).expect("it compiles");
-    assert_eq!(render(&template, &talk(), &[weather()]).as_deref(), Ok("file"));
-    assert!(ChatTemplate::new(&json!({}), None).expect_err("none").contains("no chat template"));
-    assert!(ChatTemplate::new(&json!({ "chat_template": "{% if %}" }), None).is_err());
+    assert_eq!(both(&read(&settings).expect("it compiles")), told(["plain", "tools <tool_call>"]));
+    write("chat_template.jinja", "file");
+    assert_eq!(both(&read(&settings).expect("it compiles")), told(["file", "file"]));
+    write("additional_chat_templates/tool_use.jinja", "file of tools");
+    assert_eq!(both(&read(&settings).expect("it compiles")), told(["file", "file of tools"]));
+    assert!(template("{% if %}").is_err());
+}
+
+#[test]
+fn each_family_s_form_of_calls_is_known_by_its_template() {
+    let table = [
+        ("{% if tools %}{% endif %}<tool_call>", Some(CallForm::Tagged)),
+        (r#"{% if tools %}{"name": function name, "parameters": ..}{% endif %}"#, Some(CallForm::Bare)),
+        ("{{ bos_token }}<start_of_turn>", None),
+    ];
+    for (source, expected) in table {
+        assert_eq!(template(source).expect("it compiles").calls(), expected, "{source}");
+    }
+    assert!(template("<|assistant|><think>\n").expect("it compiles").opens_thought());
+    assert!(!template("<think>\n\n</think>\n").expect("it compiles").opens_thought());
+}
+
+/// Gemma's rule: the user begins, and the roles take turns; Gemma 2's: there is no system message.
+#[test]
+fn a_conversation_that_a_template_refuses_is_arranged_anew() {
+    let gemma = "{% for m in messages %}{% if m.role == 'system' or (m.role == 'user') != (loop.index0 % 2 == 0) %}\
+        {{ raise_exception('no') }}{% endif %}{{ m.role[0] }}:{{ m.content }} {% endfor %}";
+    let template = template(gemma).expect("it compiles");
+    let say = |role, text: &str| ChatMessage::text(role, text);
+    let talk = [
+        say(ChatRole::System, "Be brief."),
+        say(ChatRole::User, "Wait."),
+        say(ChatRole::User, "Hello."),
+        say(ChatRole::Assistant, "Hi."),
+        say(ChatRole::User, "Who?"),
+    ];
+    let told = render(&template, &talk, &[]);
+    assert_eq!(told.as_deref(), Ok("u:Be brief.\n\nWait.\nHello. a:Hi. u:Who? "));
 }
