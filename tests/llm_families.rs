@@ -7,7 +7,8 @@ use std::sync::Arc;
 use antiphon::backend::onnx_llm::{OnnxLlm, OnnxLlmConfig, SamplingConfig};
 use antiphon::engine::compute::{Unlimited, Urgency};
 use antiphon::engine::llm::{
-    ChatMessage, ChatRole, FinishReason, LlmEngine, LlmEvent, LlmRequest, TokenUsage, ToolChoice, ToolSpec, Truncation,
+    ChatMessage, ChatRole, FinishReason, LlmEngine, LlmEvent, LlmRequest, TokenUsage, ToolChoice, ToolSpec,
+    Truncation,
 };
 use antiphon::engine::{CancelFlag, EngineError};
 use futures::TryStreamExt;
@@ -26,7 +27,8 @@ fn load(family: &str, graph: &str) -> OnnxLlm {
         ..OnnxLlmConfig::default()
     };
     let library = root(".cache/onnxruntime/libonnxruntime.so");
-    OnnxLlm::load(&config, &library, Arc::new(Unlimited)).unwrap_or_else(|error| panic!("{family} {graph}: {error}"))
+    OnnxLlm::load(&config, &library, Arc::new(Unlimited))
+        .unwrap_or_else(|error| panic!("{family} {graph}: {error}"))
 }
 
 fn request(messages: Vec<ChatMessage>) -> LlmRequest {
@@ -40,7 +42,10 @@ fn request(messages: Vec<ChatMessage>) -> LlmRequest {
     }
 }
 
-async fn answer(llm: &OnnxLlm, request: LlmRequest) -> Result<(String, FinishReason, TokenUsage), EngineError> {
+async fn answer(
+    llm: &OnnxLlm,
+    request: LlmRequest,
+) -> Result<(String, FinishReason, TokenUsage), EngineError> {
     let events: Vec<LlmEvent> = llm.generate(request, CancelFlag::new()).try_collect().await?;
     let mut text = String::new();
     for event in events {
@@ -67,7 +72,9 @@ fn cases(family: &str) -> Vec<(Vec<ChatMessage>, Value)> {
         };
         ChatMessage::text(role, value["content"].as_str().expect("text"))
     };
-    plain.map(|case| (case["messages"].as_array().expect("messages").iter().map(message).collect(), case)).collect()
+    plain
+        .map(|case| (case["messages"].as_array().expect("messages").iter().map(message).collect(), case))
+        .collect()
 }
 
 #[tokio::test]

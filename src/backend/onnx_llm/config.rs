@@ -83,9 +83,10 @@ impl SamplingConfig {
             ("top_p", self.top_p, (f32::MIN_POSITIVE, 1.0), "above 0, up to 1"),
             ("repetition_penalty", self.repetition_penalty, (0.1, 10.0), "from 0.1 to 10"),
         ];
-        let broken = |(key, value, (low, high), rule): (&'static str, Option<f32>, (f32, f32), &'static str)| {
-            value.filter(|value| !(low..=high).contains(value)).map(|value| (key, value, rule))
-        };
+        let broken =
+            |(key, value, (low, high), rule): (&'static str, Option<f32>, (f32, f32), &'static str)| {
+                value.filter(|value| !(low..=high).contains(value)).map(|value| (key, value, rule))
+            };
         rules.into_iter().find_map(broken)
     }
 }

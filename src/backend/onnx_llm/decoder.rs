@@ -108,7 +108,8 @@ impl Decoder {
                 "position_ids" => inputs.position_ids = true,
                 "use_cache_branch" => inputs.use_cache_branch = true,
                 "num_logits_to_keep" => {
-                    inputs.num_logits_to_keep = Some(input.dtype().tensor_shape().map_or(0, |shape| shape.len()));
+                    inputs.num_logits_to_keep =
+                        Some(input.dtype().tensor_shape().map_or(0, |shape| shape.len()));
                 }
                 name if name.starts_with(PAST) => cache.push(cache_slot(name, input.dtype(), config)?),
                 name => return Err(format!("its input `{name}` is not known")),
@@ -124,7 +125,9 @@ impl Decoder {
         }
         let logits = session.outputs().iter().find(|output| output.name() == LOGITS);
         match logits.and_then(|output| output.dtype().tensor_type()) {
-            Some(TensorElementType::Float32 | TensorElementType::Float16) => Ok(Self { session, inputs, cache }),
+            Some(TensorElementType::Float32 | TensorElementType::Float16) => {
+                Ok(Self { session, inputs, cache })
+            }
             kind => Err(format!("its logits are {kind:?}; take an export with Float32 or Float16 logits")),
         }
     }

@@ -104,9 +104,10 @@ impl Files<'_> {
             engine: self.config.name.clone(),
             path,
             reason,
-            next_step: "Run `make starter` to restore the starter model, or download the model again, with every \
+            next_step:
+                "Run `make starter` to restore the starter model, or download the model again, with every \
                         file that its graph names (`model.onnx_data`)"
-                .into(),
+                    .into(),
         }
     }
 }
@@ -179,7 +180,8 @@ mod tests {
 
     #[test]
     fn weights_beside_the_graph_count() {
-        let names = ["onnx/model.onnx", "onnx/model.onnx_data", "onnx/model.onnx_data_1", "onnx/model_q4.onnx"];
+        let names =
+            ["onnx/model.onnx", "onnx/model.onnx_data", "onnx/model.onnx_data_1", "onnx/model_q4.onnx"];
         let (folder, _) = files(&names);
         let bytes: usize = names[..3].iter().map(|name| name.len()).sum();
         assert_eq!(weight_bytes(&folder.path().join(names[0])), bytes as u64);

@@ -98,7 +98,17 @@ impl Model {
         let context = config.max_context.min(limit.unwrap_or(usize::MAX)).max(1);
         let prefixes = PrefixCache::new(config.prefix_cache_mib << 20);
         let sampling = Sampling::new(&config.sampling, &generation);
-        Ok(Self { config: config.clone(), decoder, tokenizer, template, ends, sampling, context, gate, prefixes })
+        Ok(Self {
+            config: config.clone(),
+            decoder,
+            tokenizer,
+            template,
+            ends,
+            sampling,
+            context,
+            gate,
+            prefixes,
+        })
     }
 
     /// One step over one token, so that the first caller does not wait for memory to be touched.

@@ -28,7 +28,7 @@ impl Sampling {
             value.filter(|value| (low..=high).contains(value))
         };
         let samples = generation["do_sample"].as_bool().unwrap_or_default();
-        let temperature = samples.then(|| number("temperature", 0.0, 5.0).unwrap_or(1.0)).unwrap_or_default();
+        let temperature = if samples { number("temperature", 0.0, 5.0).unwrap_or(1.0) } else { 0.0 };
         let top_k = generation["top_k"].as_u64().and_then(|top_k| usize::try_from(top_k).ok());
         Self {
             temperature: config.temperature.unwrap_or(temperature),
@@ -144,7 +144,10 @@ mod tests {
         assert_eq!(of(set, &made), Sampling { temperature: 0.0, top_k: 5, ..own });
         assert_eq!(of(unset, &Value::Null), GREEDY);
         assert_eq!(of(unset, &json!({ "temperature": 0.7 })), GREEDY);
-        assert_eq!(of(unset, &json!({ "do_sample": true, "top_p": 7 })), Sampling { temperature: 1.0, ..GREEDY });
+        assert_eq!(
+            of(unset, &json!({ "do_sample": true, "top_p": 7 })),
+            Sampling { temperature: 1.0, ..GREEDY }
+        );
     }
 
     fn sampler(config: Sampling) -> Sampler {

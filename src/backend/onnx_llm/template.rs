@@ -40,7 +40,9 @@ impl ChatTemplate {
             (Some(plain), Some(tools)) => json!([
                 { "name": "default", "template": plain }, { "name": "tool_use", "template": tools } ]),
             (Some(plain), None) => json!(plain),
-            (None, _) => Some(settings["chat_template"].clone()).filter(|own| !own.is_null()).unwrap_or(of_processor),
+            (None, _) => {
+                Some(settings["chat_template"].clone()).filter(|own| !own.is_null()).unwrap_or(of_processor)
+            }
         };
         Self::new(settings, &templates).map_err(|reason| files.invalid("tokenizer_config.json", reason))
     }

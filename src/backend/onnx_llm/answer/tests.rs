@@ -144,11 +144,7 @@ fn bare_answers() -> Vec<(String, String, Calls)> {
         (weather.clone(), String::new(), vec![expected.clone()]),
         (format!(" \n<|python_tag|>{weather}\n"), String::new(), vec![expected.clone()]),
         (format!("{weather}; {weather}"), String::new(), vec![expected.clone(), expected.clone()]),
-        (
-            format!("{{\"type\": \"function\", {}", &weather[1..]),
-            String::new(),
-            vec![expected],
-        ),
+        (format!("{{\"type\": \"function\", {}", &weather[1..]), String::new(), vec![expected]),
         ("{\"parameters\": {\"a\": 1}, \"name\": \"x\"}".into(), String::new(), vec![call("x", "{\"a\":1}")]),
         ("{\"name\": \"clock\"}".into(), String::new(), vec![call("clock", "{}")]),
         ("I say <tool_call> aloud.".into(), "I say <tool_call> aloud.".into(), vec![]),
@@ -189,7 +185,10 @@ fn a_call_that_must_be_made_is_begun_as_it_is_read() {
         let ends = ["{\"a\": 1}}", "</tool_call>"];
         let end = if form == CallForm::Bare { ends[0].to_owned() } else { ends.concat() };
         let text = form.begin(Some("x")) + &end;
-        assert_eq!(read_by(Answer::new(form, false), &text, &[]), Ok((String::new(), vec![call("x", "{\"a\": 1}")])));
+        assert_eq!(
+            read_by(Answer::new(form, false), &text, &[]),
+            Ok((String::new(), vec![call("x", "{\"a\": 1}")]))
+        );
         assert!(text.starts_with(&form.begin(None)));
     }
 }

@@ -29,9 +29,8 @@ fn repr(value: &Value) -> String {
         ValueKind::String => quoted(value.as_str().unwrap_or_default()),
         ValueKind::Seq => format!("[{}]", items(value).iter().map(repr).collect::<Vec<_>>().join(", ")),
         ValueKind::Map => {
-            let pair = |key: &Value| {
-                format!("{}: {}", repr(key), repr(&value.get_item(key).unwrap_or_default()))
-            };
+            let pair =
+                |key: &Value| format!("{}: {}", repr(key), repr(&value.get_item(key).unwrap_or_default()));
             format!("{{{}}}", items(value).iter().map(pair).collect::<Vec<_>>().join(", "))
         }
         _ => value.to_string(),
@@ -71,7 +70,11 @@ mod tests {
             (json!({ "b": { "x": null }, "a": "1\n\\" }), r"{'b': {'x': None}, 'a': '1\n\\'}"),
         ];
         for (value, expected) in table {
-            assert_eq!(string(&Value::from(minijinja::value::Serde(&value))).as_str(), Some(expected), "{value}");
+            assert_eq!(
+                string(&Value::from(minijinja::value::Serde(&value))).as_str(),
+                Some(expected),
+                "{value}"
+            );
         }
     }
 }

@@ -115,7 +115,8 @@ fn the_files_and_the_tool_template_go_first() {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         std::fs::write(path, text).expect("written");
     };
-    let both = |template: &ChatTemplate| [render(template, &talk(), &[]), render(template, &talk(), &[weather()])];
+    let both =
+        |template: &ChatTemplate| [render(template, &talk(), &[]), render(template, &talk(), &[weather()])];
     let told = |texts: [&str; 2]| texts.map(|text| Ok(text.to_owned()));
     assert!(read(&json!({})).expect_err("none").to_string().contains("no chat template"));
     write("chat_template.json", r#"{ "chat_template": "processor" }"#);

@@ -79,7 +79,8 @@ fn model(family: &str) -> Model {
         max_tokens: 24,
         ..OnnxLlmConfig::default()
     };
-    Model::load(&config, &root(".cache/onnxruntime/libonnxruntime.so"), Arc::new(Unlimited)).expect("it loads")
+    Model::load(&config, &root(".cache/onnxruntime/libonnxruntime.so"), Arc::new(Unlimited))
+        .expect("it loads")
 }
 
 /// The day of the fixture is not that of the test.
@@ -120,11 +121,12 @@ fn templates_of_one_s_own_render_as_transformers_renders_them() {
     for value in cases(&Path::new(&folder).join("rendered.json")) {
         let (case, file) = (case(&value), text(&value["file"]));
         let settings = serde_json::json!({ "bos_token": "<s>", "eos_token": "<|im_end|>" });
-        let rendered = ChatTemplate::new(&settings, &value["template"]).and_then(|template| render(&template, &case));
+        let rendered =
+            ChatTemplate::new(&settings, &value["template"]).and_then(|template| render(&template, &case));
         match (case.prompt, rendered) {
             // Where `transformers` refuses, the conversation is arranged anew: nothing to compare.
             (None, _) => {}
-            (Some(prompt), Ok(rendered)) if prompt == rendered => {}
+            (Some(prompt), Ok(rendered)) if without_date(&prompt) == rendered => {}
             (prompt, rendered) => wrong.push(format!("{file} {}: {prompt:?}\n   {rendered:?}", case.name)),
         }
     }
