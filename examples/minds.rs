@@ -45,8 +45,8 @@ async fn main() -> Result<()> {
     let config = OnnxLlmConfig { model: model.clone(), prefix_cache_mib: 0, ..OnnxLlmConfig::default() };
     let before = resident_mib()?;
     if is_bare {
-        let run = by_hand(&config, prompt, tokens)?;
-        return tell("bare ort", run, resident_mib()? - before);
+        let (run, resident) = by_hand(&config, prompt, tokens)?;
+        return tell("bare ort", run, resident - before);
     }
     let cost = config.cost().map_err(Error::msg)?;
     let engine = OnnxLlm::load(&config, Path::new(LIBRARY), Arc::new(Unlimited))?;
@@ -102,7 +102,7 @@ async fn drain(engine: &OnnxLlm, request: LlmRequest) -> Result<(f64, f64)> {
     anyhow::bail!("the answer has no end")
 }
 
-fn by_hand(config: &OnnxLlmConfig, prompt: usize, tokens: u32) -> Result<Run> {
+fn by_hand(config: &OnnxLlmConfig, prompt: usize, tokens: u32) -> Result<(Run, f64)> {
     let graphs = ["model_q4.onnx", "model_quantized.onnx", "model.onnx"]
         .map(|name| config.model.join("onnx").join(name));
     let graph = match &config.file {
@@ -129,7 +129,9 @@ fn by_hand(config: &OnnxLlmConfig, prompt: usize, tokens: u32) -> Result<Run> {
     for _ in 1..tokens {
         next = step(&mut session, (&names, &pasts), &mut cache, &[next], &mut seen)?;
     }
-    Ok(Run { first_s, rest_s: cpu_s()? - begin - first_s, read: prompt as f64, written: f64::from(tokens) })
+    let rest_s = cpu_s()? - begin - first_s;
+    let run = Run { first_s, rest_s, read: prompt as f64, written: f64::from(tokens) };
+    Ok((run, resident_mib()?))
 }
 
 fn open(graph: &Path) -> Result<Session, String> {
