@@ -8,7 +8,7 @@ Two exporters write what is found on the hub, and both are used: tracing with pa
 (what Optimum does; `position_ids`, `num_logits_to_keep`), and ONNX Runtime's own model builder (GroupQueryAttention,
 no `position_ids`). The files lie and are named as onnx-community lays them out.
 
-Needs models/starter/requirements.txt and models/interface/requirements.txt. No weights are fetched: they are random.
+Needs models/starter/requirements.txt and models/interface/requirements-llm.txt. No weights are fetched: they are random.
 """
 
 import datetime
