@@ -137,11 +137,8 @@ async fn text_out_of_silence_is_dropped() {
 async fn the_language_is_heard_unless_it_is_told() {
     let engine = load(&bare(model("probe", "f16", "german")));
     assert_eq!(hear(&engine, sound(1)).await.language.as_deref(), Some("de"));
-    let asked = |language: &str| SttRequest {
-        audio: sound(1).into(),
-        language: Some(language.into()),
-        prompt: None,
-    };
+    let asked =
+        |language: &str| SttRequest { audio: sound(1).into(), language: Some(language.into()), prompt: None };
     let french = engine.transcribe(asked("fr"), CancelFlag::new()).await.expect("a transcript");
     assert_eq!(french.language.as_deref(), Some("fr"));
     let cantonese = engine.transcribe(asked("yue"), CancelFlag::new()).await;
@@ -179,8 +176,7 @@ async fn doubtful_text_is_heard_again_with_the_whole_window_and_all_is_counted()
     assert!(told.contains("antiphon_stt_heard_again_total{engine=\"auto\"} 1"), "{told}");
     assert!(!told.contains("antiphon_stt_heard_again_total{engine=\"full\"}"), "{told}");
     for engine in ["auto", "full"] {
-        let row =
-            format!("antiphon_stt_transcripts_total{{engine=\"{engine}\",outcome=\"repetition\"}} 1");
+        let row = format!("antiphon_stt_transcripts_total{{engine=\"{engine}\",outcome=\"repetition\"}} 1");
         assert!(told.contains(&row), "{row} is missing in\n{told}");
     }
 }
@@ -197,10 +193,7 @@ async fn temperature_is_raised_where_it_is_asked_for() {
 #[test]
 fn wrong_languages_are_told_before_anything_is_loaded() {
     for (shape, language) in [("probe.en", "de"), ("probe", "yue"), ("probe", "klingon")] {
-        let config = WhisperConfig {
-            language: Some(language.into()),
-            ..bare(model(shape, "f16", "ends"))
-        };
+        let config = WhisperConfig { language: Some(language.into()), ..bare(model(shape, "f16", "ends")) };
         let error = WhisperEngine::load(&config).expect_err(language).to_string();
         assert!(error.contains(".language") && error.contains(language), "{error}");
     }

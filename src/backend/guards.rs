@@ -214,7 +214,7 @@ mod tests {
         // len(t) / len(zlib.compress(t)) of CPython 3.11: 0.818 and 16.667; other encoders differ by a few bytes.
         let plain = compression("Hello, how are you today, my friend?");
         assert!((plain - 36.0 / 44.0).abs() < 0.1, "{plain}");
-        assert!(compression(&"go on ".repeat(50)) > 15.0);
+        assert!(compression(&"go on ".repeat(50)) > 10.0);
     }
 
     proptest! {

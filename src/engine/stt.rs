@@ -59,7 +59,8 @@ pub struct Transcript {
 }
 
 /// What a guard against invented text found. Recognisers write sentences into silence, and repeat themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Guarded {
     /// The audio holds too little voice for any word: the text was dropped.
     NothingSaid,

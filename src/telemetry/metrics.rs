@@ -204,8 +204,16 @@ pub const ALL: &[Metric] = &[
     counter(RESPONSES_TOTAL, "status", "Responses that ended"),
     seconds(RESPONSE_LATENCY_SECONDS, "", "From the end of the user's turn to the first audio of the answer"),
     seconds(STAGE_SECONDS, "stage", "What one stage of a turn took, queue waits included"),
-    counter(STT_TRANSCRIPTS_TOTAL, "engine, outcome", "Transcripts, by what guards against invented text found"),
-    counter(STT_HEARD_AGAIN_TOTAL, "engine", "Doubtful transcripts that were made anew with the whole window"),
+    counter(
+        STT_TRANSCRIPTS_TOTAL,
+        "engine, outcome",
+        "Transcripts, by what guards against invented text found",
+    ),
+    counter(
+        STT_HEARD_AGAIN_TOTAL,
+        "engine",
+        "Doubtful transcripts that were made anew with the whole window",
+    ),
     seconds(POOL_WAIT_SECONDS, "pool", "Wait for a slot of a pool"),
     gauge(POOL_IN_USE, "pool", "Slots of a pool that are leased now"),
     gauge(POOL_SLOTS, "pool", "Slots of a pool whose engines serve"),

@@ -7,6 +7,8 @@ use super::model_file::{self, ModelFile, Sizes};
 use crate::engine::EngineCost;
 use crate::engine::cost::{Footprint, Source, WorkCost};
 
+/// Whether whisper.cpp is built for a GPU, which it then uses wherever it finds one.
+const ON_GPU: bool = cfg!(any(feature = "cuda", feature = "hipblas", feature = "metal", feature = "vulkan"));
 /// Bytes of a 16-bit and a 32-bit float.
 const F16: u64 = 2;
 const F32: u64 = 4;
@@ -35,9 +37,13 @@ impl WhisperConfig {
         let told = |error: String| format!("{}: {error}", self.model.display());
         let file = model_file::check(&self.model).map_err(told)?;
         let bytes = std::fs::metadata(&self.model).map_err(|error| told(error.to_string()))?.len();
+        let memory = footprint(&file, bytes);
+        // A build for a GPU puts weights and states there.
+        let (ram, vram) =
+            if ON_GPU { (Footprint::default(), memory) } else { (memory, Footprint::default()) };
         Ok(EngineCost {
-            ram: footprint(&file, bytes),
-            vram: Footprint::default(),
+            ram,
+            vram,
             work: work(&file.sizes, ContextRule::new(self.audio_ctx, self.audio_ctx_margin, &file)),
             threads: self.slots,
         })

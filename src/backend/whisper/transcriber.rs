@@ -207,7 +207,8 @@ impl Transcriber {
             None => "kept",
         };
         let engine = self.seed.config.name.clone();
-        metrics::counter!(names::STT_TRANSCRIPTS_TOTAL, "engine" => engine, "outcome" => outcome).increment(1);
+        metrics::counter!(names::STT_TRANSCRIPTS_TOTAL, "engine" => engine, "outcome" => outcome)
+            .increment(1);
     }
 
     fn failed(&self, error: &WhisperError) -> EngineError {
