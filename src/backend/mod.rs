@@ -11,6 +11,7 @@ mod described;
 pub mod earshot;
 pub mod espeak;
 mod growth;
+pub mod guards;
 pub mod kokoro;
 pub mod load_error;
 pub mod onnx_llm;
