@@ -39,10 +39,11 @@ fn hello() -> Value {
 }
 
 fn hello_with(fields: Value) -> Value {
-    let mut body = hello();
-    let fields = fields.as_object().expect("fields").clone();
-    body.as_object_mut().expect("a body").extend(fields);
-    body
+    let (Value::Object(mut body), Value::Object(fields)) = (hello(), fields) else {
+        panic!("both are objects")
+    };
+    body.extend(fields);
+    Value::Object(body)
 }
 
 fn client() -> reqwest::Client {
@@ -239,6 +240,17 @@ async fn a_client_that_does_not_read_holds_no_engine() {
     server.stop().await.expect("everything ends");
 }
 
+/// The id of this key's first request that runs.
+async fn running_request(server: &Server, key: &str) -> String {
+    let list = format!("GET /api/requests?active=true\nAuthorization: Bearer {key}");
+    loop {
+        let (_, seen) = socket::http(server.address(), &list, "").await;
+        if let Some(id) = seen["requests"][0]["id"].as_str() {
+            return id.to_owned();
+        }
+    }
+}
+
 #[tokio::test]
 async fn limits_of_a_key_are_told_and_a_request_can_be_cancelled() {
     let mut config = with_keys(saying(vec![vec![Step::hang(Hang::UntilCancelled)]]), &["anna", "ben"]);
@@ -255,17 +267,11 @@ async fn limits_of_a_key_are_told_and_a_request_can_be_cancelled() {
     assert_eq!(refused("nobody").await, (401, "invalid_api_key".to_owned()));
     let body = hello();
     for _ in 0..2 {
-        let list = "GET /api/requests?active=true\nAuthorization: Bearer anna";
         let cancel = async {
-            loop {
-                let (_, seen) = socket::http(server.address(), list, "").await;
-                if let Some(id) = seen["requests"][0]["id"].as_str() {
-                    assert_eq!(refused("anna").await, (429, "user_concurrency_limit_exceeded".to_owned()));
-                    let cancel = format!("DELETE /api/requests/{id}\nAuthorization: Bearer anna");
-                    assert_eq!(socket::http(server.address(), &cancel, "").await.0, 200);
-                    return;
-                }
-            }
+            let id = running_request(&server, "anna").await;
+            assert_eq!(refused("anna").await, (429, "user_concurrency_limit_exceeded".to_owned()));
+            let cancel = format!("DELETE /api/requests/{id}\nAuthorization: Bearer anna");
+            assert_eq!(socket::http(server.address(), &cancel, "").await.0, 200);
         };
         let ((status, answer), ()) = tokio::join!(answer(&server, &body), cancel);
         assert_eq!((status, &answer["error"]["code"]), (409, &json!("request_cancelled")), "{answer}");

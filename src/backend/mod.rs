@@ -11,15 +11,16 @@ mod described;
 pub mod earshot;
 pub mod espeak;
 mod growth;
+pub mod guards;
 pub mod kokoro;
 pub mod load_error;
 pub mod onnx_llm;
 mod onnx_voice;
 pub mod openai;
-pub mod placement;
-pub mod process;
 mod phonemes;
 pub mod piper;
+pub mod placement;
+pub mod process;
 mod prompt;
 pub mod scripted;
 pub mod silero;
@@ -29,6 +30,6 @@ mod worker;
 
 pub use catalog::{EngineSet, EnginesConfig, Loaded, load};
 pub use load_error::LoadError;
-pub use placement::Placement;
 /// ONNX Runtime as the engines use it, for programs that measure them beside it.
 pub use onnx_llm::environment::environment as onnx_environment;
+pub use placement::Placement;

@@ -54,6 +54,31 @@ pub struct Transcript {
     pub no_speech_probability: Option<f32>,
     /// The tokens of the text and how sure the engine is of each; empty where it does not say.
     pub tokens: Vec<TokenLogprob>,
+    /// What a guard against invented text did to it; `None` where it stands as the model wrote it.
+    pub guarded: Option<Guarded>,
+}
+
+/// What a guard against invented text found. Recognisers write sentences into silence, and repeat themselves.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guarded {
+    /// The audio holds too little voice for any word: the text was dropped.
+    NothingSaid,
+    /// The model holds the audio for no speech and is unsure of its text: the text was dropped.
+    NoSpeech,
+    /// The model repeated itself: one copy is left.
+    Repetition,
+}
+
+impl Guarded {
+    /// The word that people and metrics read.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NothingSaid => "nothing_said",
+            Self::NoSpeech => "no_speech",
+            Self::Repetition => "repetition",
+        }
+    }
 }
 
 /// A token of a transcript.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::expectation::HearingConfig;
 use super::interruption::InterruptionConfig;
 use super::translation::TranslationConfig;
 
@@ -15,6 +16,8 @@ pub struct SessionConfig {
     pub endpointing: EndpointingConfig,
     /// Transcripts while the person still speaks.
     pub partials: PartialsConfig,
+    /// What speech-to-text is told to expect.
+    pub hearing: HearingConfig,
     /// Translations.
     pub translation: TranslationConfig,
     /// When a sound interrupts an answer.

@@ -163,6 +163,11 @@ impl Conversation {
         Ok(())
     }
 
+    /// The items, in order.
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        self.entries.iter().map(|entry| &entry.item)
+    }
+
     /// What a language model sees.
     pub fn messages(&self, instructions: &str) -> Vec<ChatMessage> {
         messages_of(instructions, self.entries.iter().map(|entry| &entry.item))

@@ -17,6 +17,7 @@ pub mod config;
 pub mod conversation;
 pub mod error;
 pub mod event;
+pub mod expectation;
 pub mod factory;
 pub mod health;
 pub mod id;

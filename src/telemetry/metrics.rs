@@ -47,6 +47,11 @@ pub const RESPONSES_TOTAL: &str = "antiphon_responses_total";
 pub const RESPONSE_LATENCY_SECONDS: &str = "antiphon_response_latency_seconds";
 /// Seconds that one `stage` of a turn took; the stages are in [`stage`].
 pub const STAGE_SECONDS: &str = "antiphon_stage_seconds";
+/// Transcripts of an `engine` of this machine, by `outcome`: `kept`, `empty`, `repetition` (shortened), `no_speech`
+/// and `nothing_said` (dropped).
+pub const STT_TRANSCRIPTS_TOTAL: &str = "antiphon_stt_transcripts_total";
+/// Utterances that an `engine` heard a second time, with its whole window, because the first was doubtful.
+pub const STT_HEARD_AGAIN_TOTAL: &str = "antiphon_stt_heard_again_total";
 /// Seconds that a request waited for a slot of `pool`.
 pub const POOL_WAIT_SECONDS: &str = "antiphon_pool_wait_seconds";
 /// Slots of `pool` whose engines serve.
@@ -199,6 +204,16 @@ pub const ALL: &[Metric] = &[
     counter(RESPONSES_TOTAL, "status", "Responses that ended"),
     seconds(RESPONSE_LATENCY_SECONDS, "", "From the end of the user's turn to the first audio of the answer"),
     seconds(STAGE_SECONDS, "stage", "What one stage of a turn took, queue waits included"),
+    counter(
+        STT_TRANSCRIPTS_TOTAL,
+        "engine, outcome",
+        "Transcripts, by what guards against invented text found",
+    ),
+    counter(
+        STT_HEARD_AGAIN_TOTAL,
+        "engine",
+        "Doubtful transcripts that were made anew with the whole window",
+    ),
     seconds(POOL_WAIT_SECONDS, "pool", "Wait for a slot of a pool"),
     gauge(POOL_IN_USE, "pool", "Slots of a pool that are leased now"),
     gauge(POOL_SLOTS, "pool", "Slots of a pool whose engines serve"),

@@ -111,6 +111,7 @@ impl From<Answer> for Transcript {
             language: answer.language.as_deref().and_then(language_code),
             no_speech_probability: no_speech.map(|probability| probability.clamp(0.0, 1.0)),
             tokens: answer.logprobs.unwrap_or_default().into_iter().map(token).collect(),
+            guarded: None,
         }
     }
 }

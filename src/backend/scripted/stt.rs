@@ -140,7 +140,7 @@ fn plan(
                 text,
                 language: language.map(Into::into),
                 no_speech_probability,
-                tokens: Vec::new(),
+                ..Transcript::default()
             };
             Some(Beat::emit(step.after_ms, transcript))
         }

@@ -6,23 +6,12 @@ use crate::engine::stt::STT_SAMPLE_RATE;
 
 /// Samples that one position of Whisper's encoder covers: 20 ms.
 const SAMPLES_PER_POSITION: usize = 320;
-/// The shortest audio context. Starter models are trained with it; below, real models begin to stutter.
-const MIN_AUDIO_CTX: usize = 64;
-/// The audio context is a multiple of this, so that few graph shapes occur and rows stay aligned.
-const AUDIO_CTX_STEP: usize = 32;
 /// whisper.cpp passes over what is shorter than 100 ms; such audio is filled up with silence to this.
 const MIN_SAMPLES: usize = STT_SAMPLE_RATE as usize / 5;
 /// A cut through long audio is made at the quietest place of the window's last two seconds.
 const CUT_SEARCH: usize = 2 * STT_SAMPLE_RATE as usize;
 /// Loudness is compared in frames of 20 ms.
 const CUT_FRAME: usize = SAMPLES_PER_POSITION;
-
-/// Encoder positions for `samples` of audio: as many as they need and `margin` more. Work grows with it, and
-/// without fitting every utterance would cost as much as 30 seconds.
-pub(super) fn audio_ctx(samples: usize, margin: usize, model_ctx: usize) -> usize {
-    let wanted = samples.div_ceil(SAMPLES_PER_POSITION) + margin;
-    wanted.next_multiple_of(AUDIO_CTX_STEP).max(MIN_AUDIO_CTX).min(model_ctx)
-}
 
 /// The most samples that one run of the model hears.
 pub(super) fn window_len(model_ctx: usize) -> usize {
@@ -64,22 +53,6 @@ pub(super) fn max_tokens(samples: usize) -> usize {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn the_context_fits_the_utterance() {
-        let table = [
-            (0, 64),
-            (16_000, 96),
-            (16_000 * 3, 192),
-            (15_360 * 2, 128),
-            (16_000 * 14, 736),
-            (16_000 * 40, 768),
-        ];
-        for (samples, expected) in table {
-            assert_eq!(audio_ctx(samples, 16, 768), expected, "{samples} samples");
-        }
-        assert_eq!(audio_ctx(16_000 * 40, 16, 1500), 1500);
-    }
 
     #[test]
     fn long_audio_is_cut_where_it_is_quiet() {

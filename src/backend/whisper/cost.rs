@@ -2,12 +2,13 @@
 //! `whisper_init_state` and its graphs; the speeds are declared.
 
 use super::WhisperConfig;
+use super::context::ContextRule;
 use super::model_file::{self, ModelFile, Sizes};
-use super::transcriber::MAX_PROMPT_TOKENS;
 use crate::engine::EngineCost;
 use crate::engine::cost::{Footprint, Source, WorkCost};
-use crate::engine::stt::STT_SAMPLE_RATE;
 
+/// Whether whisper.cpp is built for a GPU, which it then uses wherever it finds one.
+const ON_GPU: bool = cfg!(any(feature = "cuda", feature = "hipblas", feature = "metal", feature = "vulkan"));
 /// Bytes of a 16-bit and a 32-bit float.
 const F16: u64 = 2;
 const F32: u64 = 4;
@@ -23,10 +24,6 @@ const CACHE_STEP: u64 = 256;
 const START_TOKENS: u64 = 4;
 /// Values of the encoder's width that a position needs between two layers: the wide layer and what goes by it.
 const ENCODER_WIDTHS: u64 = 7;
-/// 20 ms a position.
-const POSITIONS_A_SECOND: u64 = STT_SAMPLE_RATE as u64 / 320;
-/// Positions of a call beyond its audio, besides the configured margin: half of the step it is rounded up by.
-const ROUNDED_POSITIONS: u64 = 16;
 /// Fast speech: tokens a second.
 const TOKENS_A_SECOND: f64 = 4.0;
 /// Half-precision operations a second of one core: whisper.cpp's matrix products on AVX2 at 2 to 3 GHz.
@@ -40,10 +37,14 @@ impl WhisperConfig {
         let told = |error: String| format!("{}: {error}", self.model.display());
         let file = model_file::check(&self.model).map_err(told)?;
         let bytes = std::fs::metadata(&self.model).map_err(|error| told(error.to_string()))?.len();
+        let memory = footprint(&file, bytes);
+        // A build for a GPU puts weights and states there.
+        let (ram, vram) =
+            if ON_GPU { (Footprint::default(), memory) } else { (memory, Footprint::default()) };
         Ok(EngineCost {
-            ram: footprint(&file, bytes),
-            vram: Footprint::default(),
-            work: work(&file.sizes, self.audio_ctx_margin as u64),
+            ram,
+            vram,
+            work: work(&file.sizes, ContextRule::new(self.audio_ctx, self.audio_ctx_margin, &file)),
             threads: self.slots,
         })
     }
@@ -70,28 +71,29 @@ fn call_bytes(file: &ModelFile) -> u64 {
     let spectrum = F32 * s.mels * 2 * (2 * s.audio_ctx);
     let convolutions = 5 * wide;
     let encoder = F32 * s.audio_ctx * s.audio_ctx * s.audio_heads + ENCODER_WIDTHS * wide;
-    let prompt = if file.has_complete_vocabulary { MAX_PROMPT_TOKENS as u64 } else { 0 };
-    let logits = 2 * F32 * s.vocabulary * (START_TOKENS + prompt);
+    let logits = 2 * F32 * s.vocabulary * (START_TOKENS + file.max_prompt() as u64);
     spectrum + convolutions + encoder + wide + logits
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes of a network, far below 2^52")]
-fn work(s: &Sizes, margin: u64) -> WorkCost {
+fn work(s: &Sizes, rule: ContextRule) -> WorkCost {
     let width = s.width as f64;
     let encoder_weights = 12.0 * width * width * s.audio_layers as f64;
     let position_s = 2.0 * encoder_weights / CORE_FLOPS;
     let decoder_weights = 16.0 * width * width * s.text_layers as f64 + s.vocabulary as f64 * width;
+    let (first, a_second) = rule.average();
     let token_s = F16 as f64 * decoder_weights / CORE_BYTES_A_SECOND;
     WorkCost {
-        call_cpu_s: (margin + ROUNDED_POSITIONS) as f64 * position_s + START_TOKENS as f64 * token_s,
+        call_cpu_s: first as f64 * position_s + START_TOKENS as f64 * token_s,
         input_cpu_s: 0.0,
-        unit_cpu_s: POSITIONS_A_SECOND as f64 * position_s + TOKENS_A_SECOND * token_s,
+        unit_cpu_s: a_second * position_s + TOKENS_A_SECOND * token_s,
         source: Source::Declared,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::context::AudioCtx;
     use super::*;
 
     fn model(header: [u64; 7]) -> ModelFile {
@@ -131,7 +133,8 @@ mod tests {
         assert!(
             a.instance_bytes < b.instance_bytes && a.slot_bytes < b.slot_bytes && a.call_bytes < b.call_bytes
         );
-        let (a, b) = (work(&tiny.sizes, 16), work(&small.sizes, 16));
+        let works = |file: &ModelFile| work(&file.sizes, ContextRule::new(AudioCtx::Auto, None, file));
+        let (a, b) = (works(&tiny), works(&small));
         assert!(a.call_cpu_s < b.call_cpu_s && a.unit_cpu_s < b.unit_cpu_s);
     }
 

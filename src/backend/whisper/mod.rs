@@ -10,8 +10,11 @@
 
 mod abort;
 mod audio;
+mod context;
 mod cost;
+mod language;
 mod model_file;
+mod run;
 mod transcriber;
 
 use std::path::PathBuf;
@@ -22,8 +25,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use whisper_rs::{WhisperContext, WhisperContextParameters};
 
+pub use self::context::AudioCtx;
 use self::model_file::ModelFile;
 use self::transcriber::{Job, Seed, Transcriber};
+use super::guards::GuardsConfig;
 use super::worker::{Worker, raised};
 use super::{LoadError, Placement};
 use crate::engine::cost::OwnCost;
@@ -31,7 +36,7 @@ use crate::engine::stt::{SttEngine, SttRequest, Transcript};
 use crate::engine::{CancelFlag, EngineError, EngineFuture};
 
 /// Configuration of [`WhisperEngine`].
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WhisperConfig {
     /// Name in logs, metrics and errors.
@@ -47,16 +52,22 @@ pub struct WhisperConfig {
     /// ISO 639-1 code for requests that name no language; none lets the model decide, at the price of a second
     /// run of its encoder. English-only models take `en` alone.
     pub language: Option<String>,
-    /// Encoder positions of 20 ms that a request gets beyond its audio. More makes real models steadier and
-    /// slower.
-    pub audio_ctx_margin: usize,
+    /// How much of its window of 30 seconds the encoder works on.
+    pub audio_ctx: AudioCtx,
+    /// Encoder positions of 20 ms that a request gets beyond its audio; none for what suits the model: 16 for one
+    /// trained for short windows, as the starter model is, 128 for others.
+    pub audio_ctx_margin: Option<usize>,
+    /// Temperature by which a doubtful text is tried again, up to 1, as OpenAI's own decoder does with 0.2. 0 tries
+    /// once: a second try costs as much time as the first.
+    pub temperature_step: f64,
+    /// Guards against invented text.
+    pub guards: GuardsConfig,
     /// What the operator knows of its cost; the rest is worked out from the model file.
     pub cost: OwnCost,
 }
 
 impl Default for WhisperConfig {
-    /// The starter model with the margin that it was trained with; two slots, one for each core of the
-    /// smallest machine this is meant for.
+    /// The starter model; two slots, one for each core of the smallest machine this is meant for.
     fn default() -> Self {
         Self {
             name: "whisper".into(),
@@ -65,7 +76,10 @@ impl Default for WhisperConfig {
             placement: Placement::default(),
             model: "models/starter/stt/ggml-starter.bin".into(),
             language: Some("en".into()),
-            audio_ctx_margin: 16,
+            audio_ctx: AudioCtx::Auto,
+            audio_ctx_margin: None,
+            temperature_step: 0.0,
+            guards: GuardsConfig::default(),
             cost: OwnCost::default(),
         }
     }
@@ -87,10 +101,10 @@ impl WhisperEngine {
         let context = WhisperContext::new_with_params(&config.model, WhisperContextParameters::default())
             .map(Arc::new)
             .map_err(|error| invalid(config, &error.to_string()))?;
-        check_language(config, context.is_multilingual())?;
+        check_language(config, file)?;
         let bodies = (0..config.slots).map(|_| body(config, &context, file));
         let bodies = bodies.collect::<Result<Vec<_>, _>>()?;
-        let languages = languages(config, &context, file);
+        let languages = languages(config, file);
         Ok(Self { name: config.name.clone(), languages, worker: Worker::start(&config.name, bodies)? })
     }
 }
@@ -117,11 +131,11 @@ impl SttEngine for WhisperEngine {
 
 /// What the model understands, as far as its file tells: one whose vocabulary was cut down was trained for what
 /// it is configured for.
-fn languages(config: &WhisperConfig, context: &WhisperContext, file: ModelFile) -> Vec<String> {
-    match (context.is_multilingual(), file.has_complete_vocabulary) {
-        (true, true) => transcriber::all_languages(),
-        (true, false) => config.language.iter().cloned().collect(),
-        (false, _) => vec!["en".to_owned()],
+fn languages(config: &WhisperConfig, file: ModelFile) -> Vec<String> {
+    match (file.languages(), file.has_complete_vocabulary) {
+        (0, _) => vec!["en".to_owned()],
+        (count, true) => language::first(count),
+        (_, false) => config.language.iter().cloned().collect(),
     }
 }
 
@@ -132,7 +146,7 @@ fn body(
     file: ModelFile,
 ) -> Result<impl FnMut(&Receiver<Job>) + Send + 'static, LoadError> {
     let mut state = context.create_state().map_err(|error| start(config, &error))?;
-    transcriber::warm_up(&mut state).map_err(|error| start(config, &error))?;
+    run::warm_up(&mut state).map_err(|error| start(config, &error))?;
     let seed = Seed { context: Arc::clone(context), file, config: config.clone() };
     let mut state = Some(state);
     Ok(move |jobs: &Receiver<Job>| Transcriber::new(seed.clone(), state.take()).run(jobs))
@@ -149,16 +163,11 @@ fn check_file(config: &WhisperConfig) -> Result<ModelFile, LoadError> {
     model_file::check(&config.model).map_err(|reason| invalid(config, &reason))
 }
 
-fn check_language(config: &WhisperConfig, is_multilingual: bool) -> Result<(), LoadError> {
-    let reason = match config.language.as_deref() {
-        None | Some("en") => return Ok(()),
-        Some(language) if transcriber::language_id(language).is_none() => "Whisper knows no such language",
-        Some(_) if !is_multilingual => "the model knows English alone",
-        Some(_) => return Ok(()),
-    };
-    Err(LoadError::Config {
+fn check_language(config: &WhisperConfig, file: ModelFile) -> Result<(), LoadError> {
+    let Some(asked) = config.language.as_deref() else { return Ok(()) };
+    language::number(asked, file.languages()).map(drop).map_err(|reason| LoadError::Config {
         key: format!("stt.{}.language", config.name),
-        value: config.language.clone().unwrap_or_default(),
+        value: asked.to_owned(),
         reason: reason.into(),
     })
 }

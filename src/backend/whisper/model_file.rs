@@ -42,6 +42,21 @@ pub(super) struct Sizes {
     pub(super) mels: u64,
 }
 
+impl ModelFile {
+    /// Languages that it was trained for, in whisper.cpp's order; 0 for a model of English alone. The vocabulary
+    /// tells: 51,864 tokens and English, 51,865 and 99 languages, 51,866 (large-v3) and 100.
+    pub(super) fn languages(&self) -> usize {
+        let beyond_english = self.sizes.vocabulary.saturating_sub(51_864);
+        if beyond_english == 0 { 0 } else { usize::try_from(beyond_english + 98).unwrap_or_default() }
+    }
+
+    /// Tokens that a prompt may have: half of the text, less the mark that it begins with.
+    pub(super) fn max_prompt(&self) -> usize {
+        let half = usize::try_from(self.sizes.text_ctx / 2).unwrap_or_default();
+        if self.has_complete_vocabulary { half.saturating_sub(1) } else { 0 }
+    }
+}
+
 impl Sizes {
     fn of(header: &[u32; 10]) -> Self {
         let [vocabulary, audio_ctx, width, audio_heads, audio_layers, text_ctx, _, _, text_layers, mels] =

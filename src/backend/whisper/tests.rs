@@ -69,6 +69,19 @@ async fn it_understands_speech() {
     }
 }
 
+/// The guards drop what was invented, not what was said quietly: 40 dB below espeak-ng's own loudness.
+#[tokio::test]
+async fn quiet_and_short_speech_passes_the_guards() {
+    let engine = engine();
+    for (text, gain) in
+        [("Hello, how are you?", 0.1), ("Hello, how are you?", 0.01), ("Yes.", 1.0), ("No.", 0.1)]
+    {
+        let audio = spoken(text).await.into_iter().map(|sample| sample * gain).collect();
+        let heard = engine.transcribe(request(audio), CancelFlag::new()).await.expect("a transcript");
+        assert_eq!((words(&heard.text), heard.guarded), (words(text), None), "{text} at {gain}");
+    }
+}
+
 #[tokio::test]
 async fn any_audio_is_survived() {
     let engine = engine();

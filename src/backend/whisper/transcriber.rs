@@ -4,18 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
-use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperError, WhisperState};
+use whisper_rs::{FullParams, WhisperContext, WhisperError, WhisperState};
 
-use super::WhisperConfig;
 use super::abort::{Abort, Answer, run};
-use super::audio::{audio_ctx, fill_up, max_tokens, window_len, windows};
+use super::audio::{fill_up, max_tokens, window_len, windows};
+use super::context::ContextRule;
 use super::model_file::ModelFile;
-use crate::engine::stt::{SttRequest, TokenLogprob, Transcript};
+use super::run::{detect, draft, no_speech_probability, parameters};
+use super::{WhisperConfig, language};
+use crate::backend::guards::Draft;
+use crate::engine::stt::{Guarded, SttRequest, Transcript};
 use crate::engine::{CancelFlag, EngineError};
+use crate::telemetry::metrics as names;
 
-/// The most prompt tokens: half of Whisper's text context, which is all that it looks at.
-pub(super) const MAX_PROMPT_TOKENS: usize = 224;
-/// Characters of a prompt that are worth tokenizing for that many tokens.
+/// Characters of a prompt that are worth tokenizing: the last ones, since its end is what counts.
 const MAX_PROMPT_CHARS: usize = 2000;
 
 /// An utterance and where its text goes.
@@ -34,49 +36,10 @@ pub(super) struct Seed {
     pub(super) config: WhisperConfig,
 }
 
-/// whisper.cpp's number of a language.
-pub(super) fn language_id(language: &str) -> Option<i32> {
-    // The lookup makes a C string of it, which must not hold a zero.
-    let is_code = language.chars().all(|c| c.is_ascii_lowercase());
-    if is_code { whisper_rs::get_lang_id(language) } else { None }
-}
-
-/// Codes of all languages that Whisper was trained for.
-pub(super) fn all_languages() -> Vec<String> {
-    let code = |id| whisper_rs::get_lang_str(id).map(str::to_owned);
-    (0..=whisper_rs::get_lang_max_id()).filter_map(code).collect()
-}
-
-/// Runs the model over silence, so that the first caller does not wait for memory to be touched.
-pub(super) fn warm_up(state: &mut WhisperState) -> Result<(), WhisperError> {
-    let mut params = parameters();
-    params.set_audio_ctx(64);
-    params.set_max_tokens(1);
-    state.full(params, &fill_up(&[]))
-}
-
-fn parameters() -> FullParams<'static, 'static> {
-    let mut params = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
-    params.set_n_threads(1);
-    params.set_no_timestamps(true);
-    params.set_single_segment(true);
-    params.set_no_context(true);
-    params.set_temperature(0.0);
-    params.set_temperature_inc(0.0);
-    params.set_suppress_blank(true);
-    // whisper.cpp 1.8.3 takes the probability of "no speech" from the logits that the state's call before left
-    // behind. Nothing of one utterance may decide over another, so it decides nothing, and is not told either.
-    params.set_no_speech_thold(f32::INFINITY);
-    params.set_print_special(false);
-    params.set_print_progress(false);
-    params.set_print_realtime(false);
-    params.set_print_timestamps(false);
-    params
-}
-
 /// One thread's state and the parameters that it uses again and again.
 pub(super) struct Transcriber {
     seed: Seed,
+    rule: ContextRule,
     /// Taken for a run and put back after it: a state that a panic left behind is never used again.
     state: Option<WhisperState>,
     /// whisper-rs leaks a C string whenever a language is set, so it is set once for each language that is asked
@@ -86,7 +49,8 @@ pub(super) struct Transcriber {
 
 impl Transcriber {
     pub(super) fn new(seed: Seed, state: Option<WhisperState>) -> Self {
-        Self { seed, state, parameters: HashMap::new() }
+        let rule = ContextRule::new(seed.config.audio_ctx, seed.config.audio_ctx_margin, &seed.file);
+        Self { seed, rule, state, parameters: HashMap::new() }
     }
 
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
@@ -110,78 +74,123 @@ impl Transcriber {
         };
         let transcript = self.transcribe_windows(&mut state, request, (language, &prompt), abort);
         self.state = Some(state);
-        transcript
+        let mut transcript = transcript?;
+        if !transcript.text.is_empty() && self.seed.config.guards.nothing_said(&request.audio) {
+            drop_text(&mut transcript, Guarded::NothingSaid);
+        }
+        self.count(&transcript);
+        Ok(transcript)
     }
 
     fn transcribe_windows(
         &mut self,
         state: &mut WhisperState,
         request: &SttRequest,
-        (language, prompt): (Option<i32>, &[i32]),
+        (mut language, prompt): (Option<i32>, &[i32]),
         abort: &Abort<'_>,
     ) -> Result<Transcript, EngineError> {
-        let model_ctx = usize::try_from(self.seed.context.model_n_audio_ctx()).unwrap_or_default();
         let mut whole = Transcript::default();
-        for window in windows(&request.audio, window_len(model_ctx)) {
-            if abort.is_due() {
-                return Err(EngineError::Cancelled);
+        let window = usize::try_from(self.seed.file.sizes.audio_ctx).unwrap_or_default();
+        for range in windows(&request.audio, window_len(window)) {
+            let audio = fill_up(&request.audio[range]);
+            if language.is_none() && self.seed.file.languages() > 0 {
+                alive(abort)?;
+                language = Some(self.detect(state, &audio)?);
             }
-            let audio = fill_up(&request.audio[window]);
-            let mut params: FullParams<'_, '_> = self.parameters(language).clone();
-            let context = audio_ctx(audio.len(), self.seed.config.audio_ctx_margin, model_ctx);
-            params.set_audio_ctx(i32::try_from(context).unwrap_or_default());
-            params.set_max_tokens(i32::try_from(max_tokens(audio.len())).unwrap_or_default());
-            if !prompt.is_empty() {
-                params.set_tokens(prompt);
-            }
-            match run(state, params, &audio, abort) {
-                Ok(()) => append(&mut whole, state, self.seed.context.token_eot()),
-                Err(_) if abort.is_due() => return Err(EngineError::Cancelled),
-                Err(error) => return Err(self.failed(&error)),
-            }
+            let heard = self.hear_window(state, &audio, (language, prompt), abort)?;
+            append(&mut whole, heard);
         }
-        if self.seed.context.is_multilingual() {
-            let heard = whisper_rs::get_lang_str(state.full_lang_id_from_state());
-            whole.language = heard.map(str::to_owned);
-        } else {
-            whole.language = Some("en".into());
-        }
+        whole.language = language.or(Some(0)).and_then(whisper_rs::get_lang_str).map(str::to_owned);
         Ok(whole)
+    }
+
+    /// Hears one window, a second time if the first was doubtful, and guards what it wrote.
+    fn hear_window(
+        &mut self,
+        state: &mut WhisperState,
+        audio: &[f32],
+        expected: (Option<i32>, &[i32]),
+        abort: &Abort<'_>,
+    ) -> Result<Transcript, EngineError> {
+        let guards = self.seed.config.guards.clone();
+        let positions = self.rule.positions(audio.len());
+        let mut draft = self.hear(state, (audio, positions), expected, abort)?;
+        if let Some(positions) = self.rule.again(positions).filter(|_| guards.is_doubtful(&draft)) {
+            metrics::counter!(names::STT_HEARD_AGAIN_TOTAL, "engine" => self.seed.config.name.clone())
+                .increment(1);
+            draft = self.hear(state, (audio, positions), expected, abort)?;
+        }
+        let mut heard = Transcript { guarded: guards.shorten(&mut draft), ..Transcript::default() };
+        heard.text = draft.text();
+        if guards.is_unsure(&draft) {
+            let probability = no_speech_probability(state, &self.seed.context);
+            let probability = probability.map_err(|error| self.failed(&error))?;
+            heard.no_speech_probability = Some(probability);
+            if guards.is_no_speech(probability) {
+                drop_text(&mut heard, Guarded::NoSpeech);
+                return Ok(heard);
+            }
+        }
+        heard.tokens = draft.tokens;
+        Ok(heard)
+    }
+
+    fn hear(
+        &mut self,
+        state: &mut WhisperState,
+        (audio, positions): (&[f32], usize),
+        (language, prompt): (Option<i32>, &[i32]),
+        abort: &Abort<'_>,
+    ) -> Result<Draft, EngineError> {
+        alive(abort)?;
+        let mut params: FullParams<'_, '_> = self.parameters(language).clone();
+        params.set_audio_ctx(i32::try_from(positions).unwrap_or_default());
+        params.set_max_tokens(i32::try_from(max_tokens(audio.len())).unwrap_or_default());
+        if !prompt.is_empty() {
+            params.set_tokens(prompt);
+        }
+        match run(state, params, audio, abort) {
+            Ok(()) => Ok(draft(state, self.seed.context.token_eot())),
+            Err(_) if abort.is_due() => Err(EngineError::Cancelled),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    fn detect(&mut self, state: &mut WhisperState, audio: &[f32]) -> Result<i32, EngineError> {
+        let positions = i32::try_from(self.rule.positions(audio.len())).unwrap_or_default();
+        // Any language will do: with none, whisper.cpp would detect one by itself.
+        let mut params = self.parameters(Some(0)).clone();
+        params.set_audio_ctx(positions);
+        detect(state, params, audio, self.seed.file.languages()).map_err(|error| self.failed(&error))
     }
 
     /// The language to transcribe in; `None` lets the model decide.
     fn language(&self, request: &SttRequest) -> Result<Option<i32>, EngineError> {
         let asked = request.language.as_deref().or(self.seed.config.language.as_deref());
-        let Some(asked) = asked else { return Ok(None) };
-        // Clients send `en-US` where the API asks for `en`.
-        let code = asked.split(['-', '_']).next().unwrap_or(asked).to_ascii_lowercase();
-        let reason = match language_id(&code) {
-            None => "Whisper does not know the language; ISO 639-1 codes like `en` are expected",
-            Some(_) if code != "en" && !self.seed.context.is_multilingual() => {
-                "the model knows English alone"
-            }
-            Some(id) => return Ok(Some(id)),
-        };
-        Err(EngineError::BadRequest { engine: self.seed.config.name.clone(), reason: reason.into() })
+        let number = asked.map(|asked| language::number(asked, self.seed.file.languages())).transpose();
+        number.map_err(|reason| EngineError::BadRequest {
+            engine: self.seed.config.name.clone(),
+            reason: reason.into(),
+        })
     }
 
-    /// The prompt's tokens; none for a model that was not trained with prompts.
+    /// The prompt's last tokens, as many as the model looks at; none for a model that was not trained with prompts.
     fn prompt(&self, request: &SttRequest) -> Vec<i32> {
-        let Some(prompt) = &request.prompt else { return Vec::new() };
-        if !self.seed.file.has_complete_vocabulary {
+        let (Some(prompt), most @ 1..) = (&request.prompt, self.seed.file.max_prompt()) else {
             return Vec::new();
-        }
-        let prompt: String = prompt.chars().filter(|c| *c != '\0').take(MAX_PROMPT_CHARS).collect();
-        let mut tokens = self.seed.context.tokenize(&prompt, MAX_PROMPT_CHARS).unwrap_or_default();
-        tokens.truncate(MAX_PROMPT_TOKENS);
-        tokens
+        };
+        let skipped = prompt.chars().count().saturating_sub(MAX_PROMPT_CHARS);
+        let prompt: String = prompt.chars().skip(skipped).filter(|c| *c != '\0').collect();
+        let tokens = self.seed.context.tokenize(&prompt, prompt.len() + 1).unwrap_or_default();
+        tokens[tokens.len().saturating_sub(most)..].to_vec()
     }
 
     fn parameters(&mut self, language: Option<i32>) -> &FullParams<'static, 'static> {
-        let is_multilingual = self.seed.context.is_multilingual();
+        let is_multilingual = self.seed.file.languages() > 0;
         let is_complete = self.seed.file.has_complete_vocabulary;
+        let step = self.seed.config.temperature_step;
         self.parameters.entry(language).or_insert_with(|| {
-            let mut params = parameters();
+            let mut params = parameters(step);
             // As OpenAI's own decoder: no brackets, notes and the like. A small vocabulary has none.
             params.set_suppress_nst(is_complete);
             if is_multilingual {
@@ -191,26 +200,40 @@ impl Transcriber {
         })
     }
 
+    fn count(&self, transcript: &Transcript) {
+        let outcome = match transcript.guarded {
+            Some(guarded) => guarded.as_str(),
+            None if transcript.text.is_empty() => "empty",
+            None => "kept",
+        };
+        let engine = self.seed.config.name.clone();
+        metrics::counter!(names::STT_TRANSCRIPTS_TOTAL, "engine" => engine, "outcome" => outcome)
+            .increment(1);
+    }
+
     fn failed(&self, error: &WhisperError) -> EngineError {
         EngineError::Failed { engine: self.seed.config.name.clone(), reason: error.to_string() }
     }
 }
 
-/// Adds what `state` heard to `whole`.
-fn append(whole: &mut Transcript, state: &WhisperState, first_special: i32) {
-    for segment in state.as_iter() {
-        let text = segment.to_str_lossy().unwrap_or_default();
-        let text = text.trim();
-        if !text.is_empty() && !whole.text.is_empty() {
-            whole.text.push(' ');
-        }
-        whole.text.push_str(text);
-        let tokens = (0..segment.n_tokens()).filter_map(|index| segment.get_token(index));
-        // Whatever is not text has an id from the end of text on: languages, tasks, times.
-        let spoken = tokens.filter(|token| token.token_id() < first_special);
-        whole.tokens.extend(spoken.map(|token| TokenLogprob {
-            bytes: token.to_bytes().unwrap_or_default().to_vec(),
-            logprob: token.token_data().plog,
-        }));
+fn alive(abort: &Abort<'_>) -> Result<(), EngineError> {
+    if abort.is_due() { Err(EngineError::Cancelled) } else { Ok(()) }
+}
+
+/// Takes the text back, and says why.
+fn drop_text(transcript: &mut Transcript, guarded: Guarded) {
+    transcript.text.clear();
+    transcript.tokens.clear();
+    transcript.guarded = Some(guarded);
+}
+
+/// Adds what a window held to `whole`.
+fn append(whole: &mut Transcript, heard: Transcript) {
+    if !heard.text.is_empty() && !whole.text.is_empty() {
+        whole.text.push(' ');
     }
+    whole.text.push_str(&heard.text);
+    whole.tokens.extend(heard.tokens);
+    whole.guarded = whole.guarded.or(heard.guarded);
+    whole.no_speech_probability = whole.no_speech_probability.or(heard.no_speech_probability);
 }

@@ -113,9 +113,44 @@ pub(super) const KEYS: &[Key] = &[
         Any("an ISO 639-1 code that the model knows"),
     ),
     key(
+        "engines.stt[*].audio_ctx",
+        "How much of its window of 30 s Whisper's encoder works on; see [Whisper models](#whisper-models)",
+        Any("\"auto\", \"full\", or at least so many positions of 20 ms: 64 to 1500"),
+    ),
+    key(
         "engines.stt[*].audio_ctx_margin",
-        "Encoder positions of 20 ms beyond the audio; more is steadier and slower",
+        "Encoder positions of 20 ms beyond the audio; not set, 16 for models trained for short windows, else 128",
         Between(0.0, 1_500.0),
+    ),
+    key(
+        "engines.stt[*].temperature_step",
+        "Temperature by which a doubtful text is tried again, up to 1; 0 tries once, OpenAI's decoder has 0.2",
+        Between(0.0, 1.0),
+    ),
+    key(
+        "engines.stt[*].guards.no_speech_probability",
+        "A text the model is unsure of is dropped above this probability of \"no speech\"; 0: never",
+        Between(0.0, 1.0),
+    ),
+    key(
+        "engines.stt[*].guards.mean_logprob",
+        "Mean logarithm of its tokens' probabilities below which the model is unsure of a text",
+        Between(-100.0, 0.0),
+    ),
+    key(
+        "engines.stt[*].guards.repeats",
+        "Copies of the same words in a row that may be a loop, of which one is left; 0 leaves them",
+        Between(0.0, 1_000.0),
+    ),
+    key(
+        "engines.stt[*].guards.compression_ratio",
+        "Above this ratio of a text to what zlib makes of it, copies are a loop however short; 0 does not ask",
+        Between(0.0, 1_000.0),
+    ),
+    key(
+        "engines.stt[*].guards.min_voice_ms",
+        "Voice that audio must hold for any text; 0 does not look",
+        Between(0.0, 10_000.0),
     ),
     key("engines.stt[*].cost.ram_mib", COST_RAM, COST_MIB),
     key("engines.stt[*].cost.slot_ram_mib", COST_SLOT_RAM, COST_MIB),

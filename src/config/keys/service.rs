@@ -191,6 +191,11 @@ pub(super) const KEYS: &[Key] = &[
         Between(200.0, MINUTE_MS),
     ),
     now(
+        "session.hearing.context_words",
+        "The conversation's last words that speech-to-text is told before the client's own prompt",
+        Between(0.0, 200.0),
+    ),
+    now(
         "session.translation.instructions",
         "What the language model is told to do; `{language}` and `{code}` are filled in",
         Text("text with {language} or {code} in it", check::names_language),

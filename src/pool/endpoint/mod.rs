@@ -1,7 +1,7 @@
 //! What a pool does for an instance behind a URL: keeps to the endpoint's limits and shares them out fairly, holds
 //! back while it asks for that, and calls it one at a time where it fails under several.
 //!
-//! Pure, all of it: it is told the time. Knows no engine and no HTTP. Read [`Meter`] first.
+//! Pure, all of it: it is told the time. Knows no engine and no HTTP. Read `meter` first.
 
 mod ladder;
 mod meter;

@@ -12,6 +12,7 @@ use crate::session::completeness::completeness;
 use crate::session::conversation::{Content, Item, ItemBody, ItemStatus, Role};
 use crate::session::error::SessionError;
 use crate::session::event::{SessionEvent, TranscribedAudio, TurnTimings};
+use crate::session::expectation;
 use crate::session::id::ItemId;
 use crate::session::lifecycle::{RequestKind, RequestTracker};
 use crate::session::partials::Agreement;
@@ -198,7 +199,8 @@ impl SessionActor {
         let transcription = self.settings.transcription.as_ref();
         let of =
             |field: fn(&Transcription) -> &Option<String>| transcription.and_then(|set| field(set).clone());
-        (of(|set| &set.language), of(|set| &set.prompt))
+        let (asked, words) = (of(|set| &set.prompt), self.config.hearing.context_words);
+        (of(|set| &set.language), expectation::prompt(self.conversation.items(), words, asked.as_deref()))
     }
 
     fn follow_end(&mut self, key: TurnKey, span: Span, tried: bool, silence: Duration) {

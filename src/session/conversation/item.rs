@@ -79,7 +79,7 @@ pub enum Content {
 }
 
 impl Content {
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         match self {
             Self::InputText(text) | Self::OutputText(text) | Self::OutputAudio(text) => text,
             Self::InputAudio(transcript) => transcript.as_deref().unwrap_or_default(),

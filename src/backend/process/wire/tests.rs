@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use super::super::frames;
 use super::*;
 use crate::engine::llm::{ChatRole, FinishReason, TokenUsage, ToolCall};
-use crate::engine::stt::TokenLogprob;
+use crate::engine::stt::{Guarded, TokenLogprob};
 
 fn through_the_pipe<T: Serialize + DeserializeOwned>(message: &T) -> T {
     let mut pipe = Vec::new();
@@ -53,7 +53,8 @@ fn output() -> impl Strategy<Value = Output> {
         any::<(u32, u32, u32)>().prop_map(|(input, cached, output)| TokenUsage { input, cached, output });
     prop_oneof![
         transcript.prop_map(|(text, language, no_speech_probability, tokens)| {
-            Output::Transcript(Transcript { text, language, no_speech_probability, tokens })
+            let guarded = text.is_empty().then_some(Guarded::NoSpeech);
+            Output::Transcript(Transcript { text, language, no_speech_probability, tokens, guarded })
         }),
         text().prop_map(|text| Output::Answer(LlmEvent::Text(text))),
         (any::<usize>(), text(), text())
