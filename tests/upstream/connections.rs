@@ -32,6 +32,32 @@ async fn a_probe_opens_the_connection_of_the_call_behind_it() {
 }
 
 #[tokio::test]
+async fn a_look_at_an_idle_endpoint_costs_no_answer_and_leaves_a_connection() {
+    let replies = [Reply::answer("a list"), Reply::answer("Yes.")];
+    let server = FaultServer::start(replies).await;
+    let engine: Arc<dyn LlmEngine> = Arc::new(engine(&server));
+    Arc::clone(&engine).look(CancelFlag::new()).await.expect("it is there");
+    assert!(server.seen()[0].path.ends_with("/models"), "{:?}", server.seen()[0].path);
+    Arc::clone(&engine).probe(CancelFlag::new()).await.expect("it is well");
+    assert_eq!((server.seen().len(), server.connections()), (2, 1));
+}
+
+#[tokio::test]
+async fn a_look_finds_out_who_takes_no_calls() {
+    for (status, is_there) in
+        [(404, true), (405, true), (401, false), (403, false), (500, false), (429, false)]
+    {
+        let server = FaultServer::start([Reply::error(status, "", "no")]).await;
+        let engine: Arc<dyn LlmEngine> = Arc::new(engine(&server));
+        assert_eq!(engine.look(CancelFlag::new()).await.is_ok(), is_there, "{status}");
+    }
+    let server = FaultServer::start([]).await;
+    let engine: Arc<dyn LlmEngine> = Arc::new(engine(&server));
+    drop(server);
+    assert!(matches!(engine.look(CancelFlag::new()).await, Err(EngineError::Unavailable { .. })));
+}
+
+#[tokio::test]
 async fn what_a_failed_call_leaves_is_not_used_again() {
     let replies = [Reply::events().text("Half").end(), Reply::error(500, "", "oops"), Reply::answer("Yes.")];
     let server = FaultServer::start(replies).await;

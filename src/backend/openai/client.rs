@@ -14,7 +14,7 @@ use rustls_platform_verifier::Verifier;
 use super::address::is_loopback;
 
 /// How long an unused connection is kept: longer than pools leave an instance untried (`pools.probe_interval_s`,
-/// 60 s), so that the probe keeps it open.
+/// 30 s), so that the look at an idle endpoint keeps it open.
 const IDLE: Duration = Duration::from_secs(300);
 /// How often a silent connection is asked whether it is still there: a router that forgot it is found out before a
 /// person waits for it.

@@ -30,6 +30,10 @@ impl OpenAiStt {
 }
 
 impl SttEngine for OpenAiStt {
+    fn reach(&self, cancel: CancelFlag) -> Option<EngineFuture<()>> {
+        Some(self.upstream.reach(cancel))
+    }
+
     fn transcribe(&self, request: SttRequest, cancel: CancelFlag) -> EngineFuture<Transcript> {
         let (upstream, config) = (Arc::clone(&self.upstream), Arc::clone(&self.config));
         Box::pin(async move {

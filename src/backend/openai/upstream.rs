@@ -13,10 +13,11 @@ use serde_json::Value;
 use super::config::Entrance;
 use super::fault::{Private, Said, refusal};
 use super::retry_after::retry_after_ms;
+use super::wait::Patience;
 use super::{address, client};
 use crate::backend::LoadError;
-use crate::engine::EngineError;
 use crate::engine::endpoint::EndpointTimeouts;
+use crate::engine::{CancelFlag, EngineError, EngineFuture};
 use crate::secret;
 
 /// The longest body of a refusal that is read, in bytes.
@@ -121,6 +122,27 @@ impl Upstream {
     /// What of a request must not get into errors.
     pub(super) fn private<'a>(&'a self, texts: &'a [&'a str]) -> Private<'a> {
         Private { key: self.key.as_ref(), texts }
+    }
+
+    /// Asks whether the server is there and takes the key, at the cost of a list of models. Servers without such a
+    /// list are there too. The connection stays open for the next call.
+    pub(super) fn reach(self: &Arc<Self>, cancel: CancelFlag) -> EngineFuture<()> {
+        let this = Arc::clone(self);
+        let mut patience = Patience::new(&this.engine, this.timeouts, cancel);
+        Box::pin(async move {
+            let listed = async {
+                let request = this.with_key(this.http.get(this.url("models")));
+                let response = request.send().await.map_err(|error| this.broken(&error))?;
+                let status = response.status();
+                let body = this.body(response, MAX_MODELS).await?;
+                let has_no_list = matches!(status.as_u16(), 404 | 405 | 501);
+                if status.is_success() || has_no_list {
+                    return Ok(());
+                }
+                Err(refusal(&this.engine, status, &Said::read(&body), None, this.private(&[])))
+            };
+            patience.wait(listed).await
+        })
     }
 
     /// The whole body, which may have `most` bytes.

@@ -20,7 +20,7 @@ use super::config::OpenAiLlmConfig;
 use super::upstream::Upstream;
 use crate::backend::LoadError;
 use crate::engine::llm::{LlmEngine, LlmEvent, LlmRequest};
-use crate::engine::{CancelFlag, EngineStream};
+use crate::engine::{CancelFlag, EngineFuture, EngineStream};
 
 /// A language model behind a URL.
 #[derive(Debug)]
@@ -37,6 +37,10 @@ impl OpenAiLlm {
 }
 
 impl LlmEngine for OpenAiLlm {
+    fn reach(&self, cancel: CancelFlag) -> Option<EngineFuture<()>> {
+        Some(self.upstream.reach(cancel))
+    }
+
     fn generate(&self, request: LlmRequest, cancel: CancelFlag) -> EngineStream<LlmEvent> {
         let call = Call::new(Arc::clone(&self.upstream), Arc::clone(&self.config), request, cancel);
         // The call, its connection and its flag go with the last event, not with the stream.

@@ -19,7 +19,7 @@ use super::upstream::{Upstream, media_type};
 use super::wait::Patience;
 use crate::backend::LoadError;
 use crate::engine::tts::{SpeechChunk, TtsEngine, TtsEvent, TtsRequest};
-use crate::engine::{CancelFlag, EngineError, EngineStream};
+use crate::engine::{CancelFlag, EngineError, EngineFuture, EngineStream};
 
 /// The longest text of one call: the limit of OpenAI's `/v1/audio/speech`.
 const MAX_TEXT_CHARS: usize = 4096;
@@ -46,6 +46,10 @@ impl OpenAiTts {
 }
 
 impl TtsEngine for OpenAiTts {
+    fn reach(&self, cancel: CancelFlag) -> Option<EngineFuture<()>> {
+        Some(self.upstream.reach(cancel))
+    }
+
     fn synthesize(&self, request: TtsRequest, cancel: CancelFlag) -> EngineStream<TtsEvent> {
         let chars = request.text.chars().count();
         if chars > MAX_TEXT_CHARS {
