@@ -326,7 +326,7 @@ impl Schedule {
             let pool = member.spec.pool;
             member.in_use += 1;
             if let Some(meter) = &mut member.meter {
-                meter.start(ticket, holder, waiter.tokens, now);
+                meter.start(ticket, &choice::ask(waiter, 0), now);
             }
             *self.held.entry((pool, holder)).or_default() += 1;
             grant.member = Some((pool, id));

@@ -2,8 +2,9 @@
 //!
 //! A session's share of a limit is that limit divided by the sessions that use the endpoint, and one more who may
 //! come. Within its share a session is served as long as there is room at all. What others leave unused is lent:
-//! evenly over the minute, so that it comes back evenly, and without the last tenth, which waits for who comes next
-//! and for those whom a person waits for. Pure: it is told the time.
+//! evenly over the minute, so that it comes back evenly, and without the last tenth, which waits for who comes next.
+//! What no person waits for (transcripts and translations of unfinished words) counts against nobody's share: it is
+//! a loan always, and leaves half of the limit alone. Pure: it is told the time.
 
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ pub(in crate::pool) struct Ask {
     pub(in crate::pool) holder: HolderId,
     /// Tokens that it is thought to take.
     pub(in crate::pool) tokens: u64,
-    /// Whether a person waits for it in silence; others leave the last tenth alone.
+    /// Whether a person waits for it; what nobody waits for is always a loan.
     pub(in crate::pool) urgent: bool,
     /// Sessions that wait for this pool or have used this endpoint in the last minute, this one included.
     pub(in crate::pool) active: u64,
@@ -101,10 +102,10 @@ impl Meter {
     }
 
     /// A call starts.
-    pub(in crate::pool) fn start(&mut self, ticket: Ticket, holder: HolderId, tokens: u64, now: Instant) {
+    pub(in crate::pool) fn start(&mut self, ticket: Ticket, ask: &Ask, now: Instant) {
         self.last_start = Some(now);
         if self.counts() {
-            self.window.start(ticket, holder, tokens, now);
+            self.window.start(ticket, ask, now);
         }
     }
 
@@ -164,8 +165,13 @@ impl Meter {
         }
         let cost = cost.min(limit); // what is larger than all there is goes when all there is is free
         let used = part(self.window.used());
-        let is_lent = part(self.window.used_by(ask.holder)) + cost > share(limit, ask.active);
-        let kept = if is_lent || !ask.urgent { limit / TENTH } else { 0 };
+        let is_lent =
+            !ask.urgent || part(self.window.urgent_of(ask.holder)) + cost > share(limit, ask.active);
+        let kept = match (ask.urgent, is_lent) {
+            (false, _) => limit / 2,
+            (true, true) => limit / TENTH,
+            (true, false) => 0,
+        };
         let most = (limit - kept).max(cost);
         if used + cost > most {
             return self.window.room_at(upto(part, most - cost));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::meter::Ask;
 use crate::pool::queue::{HolderId, Ticket};
 
 /// What limits "a minute" count over.
@@ -27,6 +28,15 @@ struct Call {
     /// `None` once its session has ended: the endpoint counts it still, but nobody's share does.
     holder: Option<HolderId>,
     tokens: u64,
+    urgent: bool,
+}
+
+/// What one session has used.
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    all: Amount,
+    /// Of these, what a person waited for.
+    urgent: Amount,
 }
 
 /// The calls of the last minute. Holds as many as the endpoint's limits let through.
@@ -34,7 +44,7 @@ struct Call {
 pub(super) struct Window {
     calls: VecDeque<Call>,
     used: Amount,
-    by_holder: BTreeMap<HolderId, Amount>,
+    by_holder: BTreeMap<HolderId, Part>,
 }
 
 impl Window {
@@ -42,7 +52,7 @@ impl Window {
     pub(super) fn prune(&mut self, now: Instant) {
         while let Some(call) = self.calls.front().filter(|call| call.at + MINUTE <= now).copied() {
             self.calls.pop_front();
-            self.count(call.holder, |amount| {
+            self.count((call.holder, call.urgent), |amount| {
                 amount.requests -= 1;
                 amount.tokens -= call.tokens;
             });
@@ -50,9 +60,10 @@ impl Window {
     }
 
     /// A call starts, with the tokens that it is thought to take.
-    pub(super) fn start(&mut self, ticket: Ticket, holder: HolderId, tokens: u64, now: Instant) {
-        self.calls.push_back(Call { at: now, ticket, holder: Some(holder), tokens });
-        self.count(Some(holder), |amount| {
+    pub(super) fn start(&mut self, ticket: Ticket, ask: &Ask, now: Instant) {
+        let Ask { holder, tokens, urgent, .. } = *ask;
+        self.calls.push_back(Call { at: now, ticket, holder: Some(holder), tokens, urgent });
+        self.count((Some(holder), urgent), |amount| {
             amount.requests += 1;
             amount.tokens += tokens;
         });
@@ -61,8 +72,8 @@ impl Window {
     /// What a call took in truth, if it is not forgotten yet.
     pub(super) fn settle(&mut self, ticket: Ticket, tokens: u64) {
         let Some(call) = self.calls.iter_mut().rev().find(|call| call.ticket == ticket) else { return };
-        let (holder, before) = (call.holder, std::mem::replace(&mut call.tokens, tokens));
-        self.count(holder, |amount| amount.tokens = amount.tokens + tokens - before);
+        let (of, before) = ((call.holder, call.urgent), std::mem::replace(&mut call.tokens, tokens));
+        self.count(of, |amount| amount.tokens = amount.tokens + tokens - before);
     }
 
     /// A session has ended: its calls count for the endpoint alone.
@@ -78,9 +89,9 @@ impl Window {
         self.used
     }
 
-    /// That of one session.
-    pub(super) fn used_by(&self, holder: HolderId) -> Amount {
-        self.by_holder.get(&holder).copied().unwrap_or_default()
+    /// What a person of one session waited for.
+    pub(super) fn urgent_of(&self, holder: HolderId) -> Amount {
+        self.by_holder.get(&holder).map(|part| part.urgent).unwrap_or_default()
     }
 
     /// What started after `since`.
@@ -94,7 +105,7 @@ impl Window {
 
     /// Sessions with calls in the window.
     pub(super) fn holders(&self) -> impl Iterator<Item = (HolderId, Amount)> {
-        self.by_holder.iter().map(|(holder, amount)| (*holder, *amount))
+        self.by_holder.iter().map(|(holder, part)| (*holder, part.all))
     }
 
     /// When the first calls will be forgotten so that no more than `most` are left; `None` if that is so already.
@@ -116,12 +127,15 @@ impl Window {
         self.calls.iter().rev().take_while(|call| call.at > since).last().map(|call| call.at)
     }
 
-    fn count(&mut self, holder: Option<HolderId>, change: impl Fn(&mut Amount)) {
+    fn count(&mut self, (holder, urgent): (Option<HolderId>, bool), change: impl Fn(&mut Amount)) {
         change(&mut self.used);
         let Some(holder) = holder else { return };
-        let amount = self.by_holder.entry(holder).or_default();
-        change(amount);
-        if amount.requests == 0 {
+        let part = self.by_holder.entry(holder).or_default();
+        change(&mut part.all);
+        if urgent {
+            change(&mut part.urgent);
+        }
+        if part.all.requests == 0 {
             self.by_holder.remove(&holder);
         }
     }

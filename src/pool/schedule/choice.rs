@@ -62,6 +62,12 @@ pub(super) struct Place {
     pub(super) device: Option<(DeviceId, usize)>,
 }
 
+/// What a waiter asks of an endpoint that so many sessions use.
+pub(super) fn ask(waiter: &Waiter<Target>, active: u64) -> Ask {
+    let urgent = waiter.class <= WorkClass::Continuation;
+    Ask { holder: waiter.holder, tokens: waiter.tokens, urgent, active }
+}
+
 impl Avoid {
     /// Whether this instance may take the place of the one to avoid.
     pub(in crate::pool) fn lets(self, member: MemberId, is_fallback: bool) -> bool {
@@ -141,13 +147,8 @@ impl Schedule {
     /// When this instance's endpoint may be called; `None`: now.
     fn limited_until(&self, member: &Member, waiter: &Waiter<Target>, now: Instant) -> Option<Instant> {
         let meter = member.meter.as_ref()?;
-        let ask = Ask {
-            holder: waiter.holder,
-            tokens: waiter.tokens,
-            urgent: waiter.class <= WorkClass::Continuation,
-            active: self.active(member.spec.pool, meter, Some(waiter.holder)),
-        };
-        match meter.verdict(&ask, now) {
+        let active = self.active(member.spec.pool, meter, Some(waiter.holder));
+        match meter.verdict(&ask(waiter, active), now) {
             Verdict::Now => None,
             Verdict::At(at) => Some(at),
         }

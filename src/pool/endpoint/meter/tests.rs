@@ -33,7 +33,7 @@ impl Endpoint {
         let verdict = self.meter.verdict(ask, self.now);
         if verdict == Verdict::Now {
             self.calls += 1;
-            self.meter.start(Ticket::numbered(self.calls), ask.holder, ask.tokens, self.now);
+            self.meter.start(Ticket::numbered(self.calls), ask, self.now);
         }
         verdict
     }
@@ -93,14 +93,26 @@ fn a_session_alone_has_half_at_once_and_the_rest_evenly_but_for_a_tenth() {
 }
 
 #[test]
-fn sessions_have_equal_shares_and_what_nobody_waits_for_leaves_a_tenth() {
+fn sessions_have_equal_shares() {
     let mut endpoint = Endpoint::new(limits(60, 0));
     for holder in 1..=3 {
         assert_eq!(endpoint.burst(&ask(holder, 3)), 15);
     }
-    let idle = Ask { urgent: false, ..ask(4, 4) };
-    assert_eq!(endpoint.burst(&idle), 9, "six are kept for what is urgent");
-    assert_eq!(endpoint.burst(&ask(4, 4)), 3, "its share is twelve");
+    assert_eq!(endpoint.burst(&ask(4, 4)), 12, "there is room for a fourth");
+}
+
+#[test]
+fn what_nobody_waits_for_counts_against_no_share_and_leaves_half() {
+    let mut endpoint = Endpoint::new(limits(60, 0));
+    let idle = Ask { urgent: false, ..ask(1, 1) };
+    let mut made = 0;
+    for _ in 0..9 {
+        made += endpoint.burst(&idle);
+        endpoint.pass(6_000);
+    }
+    assert_eq!(made, 30, "half of the limit, evenly");
+    assert_eq!(endpoint.burst(&ask(1, 1)), 30, "its share is whole");
+    assert_eq!(endpoint.meter.shares(1)[0].requests, 60, "and what it used is told, all of it");
 }
 
 #[test]
@@ -139,16 +151,16 @@ proptest! {
         steps in prop::collection::vec((0_u64..5, 0_u64..9_000, any::<bool>()), 1..120),
     ) {
         let mut endpoint = Endpoint::new(limits(limit, 0));
-        let mut log: Vec<(Instant, u64)> = Vec::new();
+        let mut log: Vec<(Instant, u64, bool)> = Vec::new();
         for (holder, ms, urgent) in steps {
             endpoint.pass(ms);
-            log.retain(|(at, _)| *at + MINUTE > endpoint.now);
+            log.retain(|(at, ..)| *at + MINUTE > endpoint.now);
             let ask = Ask { urgent, ..ask(holder, 5) };
-            let mine = log.iter().filter(|(_, other)| *other == holder).count() as u64;
+            let mine = log.iter().filter(|(_, other, urgent)| *other == holder && *urgent).count() as u64;
             let has_room = (log.len() as u64) < u64::from(limit);
             let is_within = mine < share(limit.into(), 5);
             match endpoint.call(&ask) {
-                Verdict::Now => log.push((endpoint.now, holder)),
+                Verdict::Now => log.push((endpoint.now, holder, urgent)),
                 Verdict::At(at) => {
                     prop_assert!(at > endpoint.now, "else it would be asked again at once");
                     prop_assert!(!(urgent && is_within && has_room));
