@@ -68,6 +68,7 @@ async fn killed_before_a_transcript_the_audio_is_transcribed_after_the_start() {
     let mut server = Program::start(folder.path());
     let mut guest = Guest::new(server.address).await;
     let item = committed(&mut guest).await;
+    guest.item(&item).await; // the session has done with the commit, and has given its snapshot away
     written(&server).await;
     server.child.kill().expect("it runs");
     server.child.wait().expect("it ends");
