@@ -74,3 +74,22 @@ async fn an_engine_that_hangs_is_given_up_and_its_slot_comes_back() {
     assert_eq!(client.response_done().await.status, ResponseStatus::Completed);
     assert_eq!(stage.pools.llm.stats().in_use, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn sessions_open_while_an_engine_is_not_well_and_are_told() {
+    let stage = Stage::new(ScriptedStt::saying(1, "Hello."), ScriptedLlm::echoing());
+    stage.llm.set_calls(vec![vec![Step::error(1, "out of order")]]);
+    let mut first = stage.open();
+    first.write("One").await;
+    while stage.pools.stats()[1].slots > 0 {
+        first.send(respond()).await;
+        first.response_done().await;
+    }
+    let mut second = stage.open();
+    second.write("Two").await;
+    second.send(respond()).await;
+    let ResponseStatus::Failed(error) = second.response_done().await.status else {
+        panic!("no engine is well")
+    };
+    assert!(error.to_string().contains("no llm engine is healthy at the moment"), "{error}");
+}

@@ -97,7 +97,8 @@ impl SessionComponentFactory {
         &self,
         spec: &SessionSpec,
     ) -> Result<(SessionComponents, metered::Receiver<SessionEvent>), BuildError> {
-        if let Some(empty) = self.pools.stats().into_iter().find(|pool| pool.slots == 0) {
+        // Engines that are not well at the moment are no reason: calls wait for them, or say so.
+        if let Some(empty) = self.pools.stats().into_iter().find(|pool| pool.instances.is_empty()) {
             return Err(BuildError::NoEngine { pool: empty.name });
         }
         let (outbox, events) = Outbox::new();
