@@ -17,17 +17,26 @@ pub(super) enum Todo {
     Delete,
 }
 
-/// What waits.
+/// What waits, and what is being written: neither is safe yet.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     todo: HashMap<String, Todo>,
+    bytes: usize,
+    writing: Writing,
+}
+
+/// What was taken and is not known to be written.
+#[derive(Debug, Default)]
+struct Writing {
+    sessions: Vec<String>,
     bytes: usize,
 }
 
 impl Pending {
     /// Takes in a change, if there is room. What makes room or adds nothing is always taken.
     pub(super) fn save(&mut self, session: &str, change: Change) -> Result<(), NotTaken> {
-        if self.bytes + change.bytes() > PENDING_BYTES_CAPACITY && !change.parts.is_empty() {
+        let bytes = self.bytes + self.writing.bytes + change.bytes();
+        if bytes > PENDING_BYTES_CAPACITY && !change.parts.is_empty() {
             return Err(NotTaken);
         }
         match self.todo.remove(session) {
@@ -52,14 +61,21 @@ impl Pending {
         self.put(session, Todo::Delete);
     }
 
-    /// All of it, to be written.
+    /// All of it, to be written. It counts until `written` or `put_back` says how that went.
     pub(super) fn take(&mut self) -> HashMap<String, Todo> {
-        self.bytes = 0;
+        let sessions = self.todo.keys().cloned().collect();
+        self.writing = Writing { sessions, bytes: std::mem::take(&mut self.bytes) };
         std::mem::take(&mut self.todo)
     }
 
-    /// What could not be written waits on, under what came meanwhile.
+    /// What was taken is on the disk.
+    pub(super) fn written(&mut self) {
+        self.writing = Writing::default();
+    }
+
+    /// What was taken could not be written: it waits on, under what came meanwhile.
     pub(super) fn put_back(&mut self, failed: HashMap<String, Todo>) {
+        self.writing = Writing::default();
         for (session, earlier) in failed {
             let todo = match (earlier, self.todo.remove(&session)) {
                 (earlier, None) => earlier,
@@ -78,9 +94,10 @@ impl Pending {
         }
     }
 
-    /// Sessions and bytes that wait.
+    /// Sessions and bytes that are not safe yet.
     pub(super) fn size(&self) -> (usize, usize) {
-        (self.todo.len(), self.bytes)
+        let writing = self.writing.sessions.iter().filter(|session| !self.todo.contains_key(*session));
+        (self.todo.len() + writing.count(), self.bytes + self.writing.bytes)
     }
 
     fn put(&mut self, session: &str, todo: Todo) {
@@ -127,10 +144,27 @@ mod tests {
         let taken = pending.take();
         let expected = [("a", "2"), ("b", "gone")].map(|(name, text)| (name.to_owned(), text.to_owned()));
         assert_eq!(texts(&taken["s"]), expected);
-        assert_eq!(pending.size(), (0, 0));
         pending.save("s", part("a", "3")).expect("there is room");
         pending.put_back(taken);
         assert_eq!(texts(&pending.take()["s"])[0].1, "3", "what came later wins");
+    }
+
+    #[test]
+    fn what_is_being_written_counts_until_it_is_written() {
+        let mut pending = Pending::default();
+        pending.save("s", part("a", "1")).expect("there is room");
+        let taken = pending.take();
+        assert_eq!(pending.size(), (1, 2), "a server that is killed now has lost it");
+        pending.save("s", part("b", "22")).expect("there is room");
+        assert_eq!(pending.size(), (1, 5), "the same session");
+        pending.put_back(taken);
+        assert_eq!(pending.size(), (1, 5));
+        pending.take();
+        pending.written();
+        assert_eq!(pending.size(), (0, 0));
+        pending.save("s", part("a", &"x".repeat(PENDING_BYTES_CAPACITY - 1))).expect("there is room");
+        pending.take();
+        assert_eq!(pending.save("t", part("a", "y")), Err(NotTaken), "its memory is held on");
     }
 
     #[test]

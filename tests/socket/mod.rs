@@ -125,12 +125,21 @@ impl Client {
         }
     }
 
+    /// The next event of this kind, which comes in time: pings keep no test waiting for what never comes.
     pub(crate) async fn until(&mut self, kind: &str) -> Value {
-        loop {
-            let event = self.event().await;
-            if event["type"] == kind {
-                return event;
+        let mut others = Vec::new();
+        let wanted = async {
+            loop {
+                let event = self.event().await;
+                if event["type"] == kind {
+                    return event;
+                }
+                others.push(event);
             }
+        };
+        match timeout(DEADLINE, wanted).await {
+            Ok(event) => event,
+            Err(_) => panic!("no {kind} came, only {others:#?}"),
         }
     }
 

@@ -104,6 +104,7 @@ impl Worker {
             let wait = self.retry.map_or(RETRY_FIRST, |(_, wait)| (wait * 2).min(RETRY_MOST));
             self.retry = Some((Instant::now() + wait, wait));
         } else {
+            self.shared.pending().written();
             self.retry = None;
         }
         self.shared.reported.works(written.as_ref().copied().map_err(ToString::to_string));
