@@ -14,6 +14,7 @@ mod growth;
 pub mod guards;
 pub mod kokoro;
 pub mod load_error;
+mod onnx;
 pub mod onnx_llm;
 mod onnx_voice;
 pub mod openai;
@@ -31,5 +32,5 @@ mod worker;
 pub use catalog::{EngineSet, EnginesConfig, Loaded, load};
 pub use load_error::LoadError;
 /// ONNX Runtime as the engines use it, for programs that measure them beside it.
-pub use onnx_llm::environment::environment as onnx_environment;
+pub use onnx::environment as onnx_environment;
 pub use placement::Placement;

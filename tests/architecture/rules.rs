@@ -76,7 +76,7 @@ pub(crate) const PROCESS_WIDE: &[(&str, &str, &str)] = &[
         "the metrics facade has one recorder a process; it holds counts, nothing of a session",
     ),
     (
-        "src/backend/onnx_llm/environment.rs",
+        "src/backend/onnx/environment.rs",
         "ENVIRONMENT",
         "ONNX Runtime allows one environment a process; it holds a logger and settings, nothing of a session",
     ),

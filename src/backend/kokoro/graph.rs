@@ -9,9 +9,9 @@ use ort::value::{Tensor, TensorElementType};
 
 use super::config::KokoroConfig;
 use super::styles::{STYLE, Styles};
-use crate::backend::LoadError;
 use crate::backend::onnx_voice::files::invalid;
 use crate::backend::onnx_voice::{Manner, Sound, VoiceGraph, session};
+use crate::backend::{LoadError, onnx};
 
 /// Slower than this the graph slurs; kokoro-onnx takes no less.
 const SLOWEST: f32 = 0.5;
@@ -36,7 +36,7 @@ impl Graph {
         let engine = config.name.as_str();
         let session = session::open(engine, &config.model, library)?;
         let wrong = |reason: String| invalid(engine, &config.model, reason);
-        let found = session::inputs(&session).join(", ");
+        let found = onnx::inputs(&session).join(", ");
         let names = ["input_ids", "tokens"];
         let tokens = names.into_iter().find(|name| session::input(&session, name).is_some());
         let (Some(tokens), Some(style), Some(speed)) =

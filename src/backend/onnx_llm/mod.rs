@@ -14,7 +14,6 @@ mod cost;
 mod decoder;
 mod detokenizer;
 mod ends;
-pub(super) mod environment;
 mod executor;
 mod files;
 mod model;

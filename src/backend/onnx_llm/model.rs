@@ -4,21 +4,18 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
 use tokenizers::Tokenizer;
 
 use super::answer::{Answer, CallForm, THOUGHT_END};
 use super::config::OnnxLlmConfig;
 use super::decoder::{Cache, Decoder};
 use super::ends::end_tokens;
-use super::environment::environment;
 use super::files::Files;
 use super::prefix::PrefixCache;
 use super::sampler::Sampling;
 use super::template::ChatTemplate;
-use crate::backend::LoadError;
 use crate::backend::prompt::{Misfit, fit};
+use crate::backend::{LoadError, onnx};
 use crate::engine::EngineError;
 use crate::engine::compute::ComputeGate;
 use crate::engine::llm::{ChatMessage, LlmRequest, ToolChoice, ToolSpec};
@@ -77,14 +74,8 @@ impl Model {
         let graph = files.graph()?;
         let (others, engine) = (files.graphs().len().saturating_sub(1), config.name.as_str());
         tracing::info!(engine, graph = %graph.display(), others, "language model: the graph that is used");
-        let environment = environment(library).map_err(|reason| LoadError::Dependency {
-            engine: config.name.clone(),
-            what: format!("ONNX Runtime's library {}", library.display()),
-            reason,
-            next_step: "Run `scripts/setup` to install it, or set `engines.onnxruntime`".into(),
-        })?;
-        let session = session(&environment, &graph)
-            .map_err(|error| files.invalid_path(graph.clone(), error.to_string()))?;
+        let invalid = |reason| files.invalid_path(graph.clone(), reason);
+        let session = onnx::open(engine, &graph, library, invalid)?;
         let decoder = Decoder::new(session, &settings).map_err(|reason| files.invalid_path(graph, reason))?;
         let generation = files.optional_json("generation_config.json");
         let ends = end_tokens(&generation, &settings, &tokenizer);
@@ -188,15 +179,4 @@ impl Model {
     fn bad_request(&self, reason: String) -> EngineError {
         EngineError::BadRequest { engine: self.config.name.clone(), reason }
     }
-}
-
-fn session(environment: &ort::environment::Environment, graph: &Path) -> ort::Result<Session> {
-    Session::builder(environment)?
-        .with_intra_threads(1)?
-        .with_inter_threads(1)?
-        .with_intra_op_spinning(false)?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        // Patterns are remembered for each shape, and every step has a new one.
-        .with_memory_pattern(false)?
-        .commit_from_file(graph)
 }

@@ -2,35 +2,16 @@
 
 use std::path::Path;
 
-use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{TensorElementType, ValueType};
 
 use super::Sound;
-use crate::backend::LoadError;
-use crate::backend::onnx_llm::environment::environment;
+use crate::backend::{LoadError, onnx};
 
-/// A graph with one thread.
+/// Opens the graph of a voice.
 pub(in crate::backend) fn open(engine: &str, path: &Path, library: &Path) -> Result<Session, LoadError> {
     std::fs::metadata(path).map_err(|error| super::files::missing(engine, path, &error))?;
-    let environment = environment(library).map_err(|reason| LoadError::Dependency {
-        engine: engine.to_owned(),
-        what: format!("ONNX Runtime's library {}", library.display()),
-        reason,
-        next_step: "Run `scripts/setup` to install it, or set `engines.onnxruntime`".into(),
-    })?;
-    build(&environment, path).map_err(|error| super::files::invalid(engine, path, error.to_string()))
-}
-
-fn build(environment: &ort::environment::Environment, path: &Path) -> ort::Result<Session> {
-    Session::builder(environment)?
-        .with_intra_threads(1)?
-        .with_inter_threads(1)?
-        .with_intra_op_spinning(false)?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        // Patterns are remembered for each shape, and every text has another.
-        .with_memory_pattern(false)?
-        .commit_from_file(path)
+    onnx::open(engine, path, library, |reason| super::files::invalid(engine, path, reason))
 }
 
 /// What an input takes; `None` where there is no such input.
@@ -40,11 +21,6 @@ pub(in crate::backend) fn input(session: &Session, name: &str) -> Option<TensorE
         ValueType::Tensor { ty, .. } => Some(*ty),
         _ => None,
     }
-}
-
-/// The names of its inputs, for errors.
-pub(in crate::backend) fn inputs(session: &Session) -> Vec<&str> {
-    session.inputs().iter().map(ort::value::Outlet::name).collect()
 }
 
 /// Runs the graph: audio comes first, lengths of ids second where it tells them.

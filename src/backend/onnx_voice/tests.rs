@@ -58,7 +58,7 @@ fn utterance(parts: &[&[i64]]) -> Utterance {
 fn voice(graph: &Fake) -> OnnxVoice {
     // ONNX Runtime's options need its library.
     let library = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/onnxruntime/libonnxruntime.so");
-    super::super::onnx_llm::environment::environment(library.as_ref()).expect("scripts/setup");
+    super::super::onnx::environment(library.as_ref()).expect("scripts/setup");
     OnnxVoice::start("fake", RATE, vec![graph.clone()]).expect("a thread")
 }
 

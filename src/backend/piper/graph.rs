@@ -8,9 +8,9 @@ use ort::value::Tensor;
 
 use super::config::PiperConfig;
 use super::voice::{Scales, Voice};
-use crate::backend::LoadError;
 use crate::backend::onnx_voice::files::invalid;
 use crate::backend::onnx_voice::{Manner, Sound, VoiceGraph, session};
+use crate::backend::{LoadError, onnx};
 
 /// The quietest peak that is made as loud as the others, as in Piper's own server: what is quieter is silence.
 const LEAST_PEAK: f32 = 0.01;
@@ -29,7 +29,7 @@ impl Graph {
         let wrong = |reason: String| invalid(engine, &config.model, reason);
         for name in ["input", "input_lengths", "scales"] {
             if session::input(&session, name).is_none() {
-                let found = session::inputs(&session);
+                let found = onnx::inputs(&session);
                 return Err(wrong(format!(
                     "it has no input `{name}`, so it is no Piper voice; its inputs are {found:?}"
                 )));

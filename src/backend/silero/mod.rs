@@ -14,14 +14,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Receiver;
-use ort::session::Session;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use self::batch::{FRAME, Judge, Memory};
-use super::LoadError;
-use super::onnx_llm::environment::environment;
 use super::worker::Worker;
+use super::{LoadError, onnx};
 use crate::engine::compute::ComputeGate;
 use crate::engine::vad::{VadDetector, VadEngine};
 use crate::engine::{EngineError, EngineFuture};
@@ -85,7 +83,13 @@ impl SileroVad {
             reason,
             next_step: next_step.into(),
         };
-        let session = open(path, library).map_err(&invalid)?;
+        let session = onnx::open(NAME, path, library, &invalid)?;
+        let mut inputs = onnx::inputs(&session);
+        inputs.sort_unstable();
+        if inputs != ["input", "sr", "state"] {
+            let wanted = "those of Silero VAD v5 and v6 are input, sr, state";
+            return Err(invalid(format!("its inputs are {inputs:?}; {wanted}")));
+        }
         let mut judge = Judge::new(session, gate);
         let mut silence = (Memory::default(), vec![0.0; FRAME]);
         judge.judge(&mut [(&mut silence.0, silence.1.as_slice())]).map_err(invalid)?;
@@ -136,21 +140,6 @@ impl VadDetector for SileroDetector {
     fn reset(&mut self) {
         self.memory = Arc::default(); // frames under way change what nobody looks at any more
     }
-}
-
-fn open(path: &Path, library: &Path) -> Result<Session, String> {
-    let environment = environment(library)?;
-    let build = || -> ort::Result<Session> {
-        let builder = Session::builder(&environment)?.with_intra_threads(1)?.with_inter_threads(1)?;
-        builder.with_intra_op_spinning(false)?.commit_from_file(path)
-    };
-    let session = build().map_err(|error| error.to_string())?;
-    let mut inputs: Vec<_> = session.inputs().iter().map(|input| input.name().to_owned()).collect();
-    inputs.sort_unstable();
-    if inputs != ["input", "sr", "state"] {
-        return Err(format!("its inputs are {inputs:?}; those of Silero VAD v5 and v6 are input, sr, state"));
-    }
-    Ok(session)
 }
 
 /// Judges a job together with those that wait behind it.

@@ -18,9 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use self::features::{BANDS, FRAMES, Features};
-use super::LoadError;
-use super::onnx_llm::environment::environment;
 use super::worker::{Worker, raised};
+use super::{LoadError, onnx};
 use crate::engine::compute::ComputeGate;
 use crate::engine::turn::TurnDetector;
 use crate::engine::{CancelFlag, EngineError, EngineFuture};
@@ -87,7 +86,8 @@ impl SmartTurn {
             reason,
             next_step: "Set `engines.turn.model` to a smart-turn v3 file, or to one that is not there".into(),
         };
-        let mut judge = Judge::load(path, library, gate).map_err(&invalid)?;
+        let session = onnx::open(NAME, path, library, &invalid)?;
+        let mut judge = Judge::new(session, gate).map_err(&invalid)?;
         judge.judge(&[]).map_err(invalid)?;
         let body = move |jobs: &Receiver<Job>| jobs.iter().for_each(|job| judge.take(job));
         tracing::info!(model = %path.display(), "turns end by voice, silence and text");
@@ -119,10 +119,8 @@ struct Judge {
 }
 
 impl Judge {
-    fn load(path: &Path, library: &Path, gate: Arc<dyn ComputeGate>) -> Result<Self, String> {
-        let environment = environment(library)?;
-        let session = build(&environment, path).map_err(|error| error.to_string())?;
-        let inputs: Vec<_> = session.inputs().iter().map(|input| input.name().to_owned()).collect();
+    fn new(session: Session, gate: Arc<dyn ComputeGate>) -> Result<Self, String> {
+        let inputs = onnx::inputs(&session);
         if inputs != ["input_features"] {
             return Err(format!("its inputs are {inputs:?}, not `input_features` alone"));
         }
@@ -153,11 +151,6 @@ impl Judge {
             _ => Err(format!("its output {:?} is no probability", values.get(..4).unwrap_or(values))),
         }
     }
-}
-
-fn build(environment: &ort::environment::Environment, path: &Path) -> ort::Result<Session> {
-    let builder = Session::builder(environment)?.with_intra_threads(1)?.with_inter_threads(1)?;
-    builder.with_intra_op_spinning(false)?.commit_from_file(path)
 }
 
 #[cfg(test)]
