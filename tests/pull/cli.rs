@@ -1,8 +1,5 @@
 //! `antiphon models` as people run it, against a stand-in hub, and a server on what it pulled.
 
-mod hub;
-mod socket;
-
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -13,9 +10,10 @@ use antiphon::engine::tts::{TtsEngine, TtsEvent, TtsRequest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::TryStreamExt;
-use hub::{Fault, Served, Side, StandIn, sha256};
 use serde_json::json;
-use socket::{Client, DEADLINE, Program};
+
+use crate::hub::{Fault, Served, Side, StandIn, sha256};
+use crate::socket::{Client, DEADLINE, Program};
 
 const EARS: &str = "/org/ears/resolve/v1/a.bin";
 

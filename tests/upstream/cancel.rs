@@ -11,7 +11,8 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::timeout;
 
 use crate::llm::{ask, engine};
-use crate::server::{Act, DEADLINE, FaultServer, Reply};
+use crate::reply::{Act, Reply};
+use crate::server::{DEADLINE, FaultServer};
 
 /// A flag, and what tells whether an engine still holds it.
 fn watched() -> (CancelFlag, Arc<()>) {

@@ -19,7 +19,8 @@ use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use futures::future::join_all;
 
 use crate::llm::{all, ask, config, engine, text_of};
-use crate::server::{Act, FaultServer, Reply};
+use crate::reply::{Act, Reply};
+use crate::server::FaultServer;
 
 #[tokio::test]
 async fn a_probe_opens_the_connection_of_the_call_behind_it() {

@@ -8,7 +8,8 @@ use antiphon::engine::endpoint::EndpointTimeouts;
 use serde_json::json;
 
 use crate::llm::{all, answered, ask, config, engine, text_of};
-use crate::server::{Act, FaultServer, Reply};
+use crate::reply::{Act, Reply};
+use crate::server::FaultServer;
 
 /// The error that a reply ends in.
 async fn error_of(reply: Reply) -> EngineError {

@@ -7,7 +7,8 @@ use antiphon::backend::openai::{OpenAiLlm, OpenAiLlmConfig};
 use serde_json::json;
 
 use crate::llm::{all, ask, config, text_of};
-use crate::server::{FaultServer, Reply};
+use crate::reply::Reply;
+use crate::server::FaultServer;
 
 pub(crate) const KEY: &str = "sk-test-0123456789abcdef";
 

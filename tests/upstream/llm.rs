@@ -13,7 +13,8 @@ use futures::StreamExt;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::server::{DEADLINE, FaultServer, Reply};
+use crate::reply::{Act, Reply};
+use crate::server::{DEADLINE, FaultServer};
 
 pub(crate) fn ask(text: &str) -> LlmRequest {
     let messages =
@@ -240,7 +241,7 @@ async fn ends_of_all_sorts_are_understood() {
             "no type",
             {
                 let mut reply = Reply::chunked("").text("Yes.").finish("stop").done();
-                reply.acts.push(crate::server::Act::Wait(std::time::Duration::ZERO));
+                reply.acts.push(Act::Wait(std::time::Duration::ZERO));
                 reply
             },
             FinishReason::Stop,
@@ -251,7 +252,7 @@ async fn ends_of_all_sorts_are_understood() {
                 let text =
                     json!({ "choices": [{ "delta": { "content": "Yes." }, "finish_reason": "stop" }] });
                 let raw = format!(": keep-alive\n\ndata: {text}\r\n\r\ndata:[DONE]\n\n");
-                Reply::until_close("text/event-stream").then(crate::server::Act::Raw(raw.into_bytes()))
+                Reply::until_close("text/event-stream").then(Act::Raw(raw.into_bytes()))
             },
             FinishReason::Stop,
         ),

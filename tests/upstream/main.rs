@@ -1,5 +1,6 @@
 //! Engines behind a URL against real HTTP servers on loopback.
 
+mod reply;
 mod server;
 #[path = "../socket/mod.rs"]
 mod socket;

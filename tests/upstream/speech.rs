@@ -7,7 +7,8 @@ use antiphon::engine::{CancelFlag, EngineError};
 use futures::StreamExt;
 use tokio::time::timeout;
 
-use crate::server::{Act, DEADLINE, FaultServer, Reply};
+use crate::reply::{Act, Reply};
+use crate::server::{DEADLINE, FaultServer};
 
 fn config(server: &FaultServer) -> OpenAiTtsConfig {
     OpenAiTtsConfig { url: server.url(), model: "tts-1".into(), ..OpenAiTtsConfig::default() }

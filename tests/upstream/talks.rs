@@ -6,7 +6,8 @@ use antiphon::engine::llm::{ChatMessage, ChatRole, LlmRequest, Truncation};
 use serde_json::Value;
 
 use crate::llm::{all, ask, config, engine, text_of};
-use crate::server::{FaultServer, Reply};
+use crate::reply::Reply;
+use crate::server::FaultServer;
 
 /// A system message and so many turns, each of a question and an answer but for the last.
 fn talk(turns: usize, truncation: Truncation) -> LlmRequest {

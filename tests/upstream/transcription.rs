@@ -9,7 +9,8 @@ use antiphon::engine::{CancelFlag, EngineError};
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::server::{Act, DEADLINE, FaultServer, Reply, Seen};
+use crate::reply::{Act, Reply, Seen};
+use crate::server::{DEADLINE, FaultServer};
 
 fn config(server: &FaultServer) -> OpenAiSttConfig {
     OpenAiSttConfig { url: server.url(), model: "whisper-1".into(), ..OpenAiSttConfig::default() }

@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::keys::{KEY, key_file};
-use crate::server::{FaultServer, Reply, Seen};
+use crate::reply::{Reply, Seen};
+use crate::server::FaultServer;
 use crate::socket::{Client, Program, get};
 
 /// What the person says; no log may hold it.
