@@ -151,6 +151,7 @@ async fn the_file_outlives_the_store_and_open_sessions_have_the_grace_time_from_
     drop(store); // writes what waits
     let later = NOW + 20_000;
     let store = reopen(&config, later);
+    assert_ne!(store.status().sessions, 0, "what it holds is told from the start");
     assert!(store.find(hash(2), later).await.expect("it answers").is_none());
     let grace_end = later + 300_000;
     assert!(store.find(hash(1), grace_end - 1).await.expect("it answers").is_some());

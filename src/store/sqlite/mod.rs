@@ -75,17 +75,14 @@ impl SqliteStore {
     pub fn open(config: &StoreConfig, grace: Duration, now_ms: u64) -> Result<Self, StoreError> {
         let connection = file::open(&config.path, config.max_bytes)?;
         let table = Table::new(connection, config.max_sessions, config.max_bytes);
-        let adopted = table
-            .adopt(now_ms.saturating_add(whole_ms(grace)))
-            .map_err(|error| file::error(&config.path, &error))?;
+        let unusable = |error| file::error(&config.path, &error);
+        let adopted = table.adopt(now_ms.saturating_add(whole_ms(grace))).map_err(unusable)?;
         if adopted > 0 {
             tracing::info!(sessions = adopted, "sessions of the last run wait to be resumed");
         }
-        let shared = Arc::new(Shared {
-            path: config.path.clone(),
-            pending: Mutex::default(),
-            reported: Reported::new("sqlite"),
-        });
+        let reported = Reported::new("sqlite");
+        reported.holds(table.sessions().map_err(unusable)?, table.bytes().map_err(unusable)?);
+        let shared = Arc::new(Shared { path: config.path.clone(), pending: Mutex::default(), reported });
         let (commands, inbox) = crossbeam_channel::bounded(COMMANDS_CAPACITY);
         let thread = thread::spawn(table, inbox, Arc::clone(&shared)).map_err(|error| {
             StoreError::Unwritable { path: config.path.clone(), reason: error.to_string() }
