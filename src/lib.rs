@@ -15,7 +15,6 @@
 //! To follow one spoken turn, read `session::actor`, then `session::speech_pipeline`, then `pool::pool`.
 
 pub mod app;
-pub mod audio;
 pub mod backend;
 pub mod cli;
 pub mod config;
@@ -29,3 +28,5 @@ pub mod server;
 pub mod session;
 pub mod store;
 pub mod telemetry;
+
+pub use antiphon_audio as audio;

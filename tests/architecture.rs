@@ -12,7 +12,7 @@ use source::Source;
 type Rule = fn(&Source) -> Vec<Finding>;
 
 fn sources() -> Vec<Source> {
-    let sources = Source::all(&["src", "loadtest/src"]);
+    let sources = Source::all(&["src", "audio/src", "loadtest/src"]);
     assert!(sources.len() > 10, "the sources are where this test looks for them");
     sources
 }

@@ -139,6 +139,7 @@ fn owner(source: &Source) -> String {
         "src/main.rs" => "main".to_owned(),
         "src/lib.rs" => "lib".to_owned(),
         path if path.starts_with("loadtest/") => "loadtest".to_owned(),
+        path if path.starts_with("audio/") => "audio".to_owned(),
         _ => source.module[0].clone(),
     }
 }

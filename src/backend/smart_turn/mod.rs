@@ -4,9 +4,7 @@
 //! One thread owns the graph and judges one turn after the other, each inside a permit of the device. An option: where
 //! the file is absent, turns end by silence and text alone.
 //!
-//! Read [`SmartTurn`] first; `features` says what the graph hears.
-
-mod features;
+//! Read [`SmartTurn`] first; `audio::log_mel` says what the graph hears.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,9 +15,9 @@ use ort::value::Tensor;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use self::features::{BANDS, FRAMES, Features};
 use super::worker::{Worker, raised};
 use super::{LoadError, onnx};
+use crate::audio::log_mel::{BANDS, FRAMES, LogMel};
 use crate::engine::compute::ComputeGate;
 use crate::engine::turn::TurnDetector;
 use crate::engine::{CancelFlag, EngineError, EngineFuture};
@@ -114,7 +112,7 @@ impl TurnDetector for SmartTurn {
 #[derive(Debug)]
 struct Judge {
     session: Session,
-    features: Features,
+    features: LogMel,
     gate: Arc<dyn ComputeGate>,
 }
 
@@ -124,7 +122,7 @@ impl Judge {
         if inputs != ["input_features"] {
             return Err(format!("its inputs are {inputs:?}, not `input_features` alone"));
         }
-        Ok(Self { session, features: Features::new(), gate })
+        Ok(Self { session, features: LogMel::new(), gate })
     }
 
     fn take(&mut self, job: Job) {

@@ -23,7 +23,7 @@ fn features_are_those_of_whisper() {
         [(0, 0), (0, 799), (5, 700), (20, 750), (40, 790), (60, 795), (79, 799), (79, 650), (10, 400)];
     let short = [0.58220, 1.27632, 0.27943, -0.01054, -0.01054, -0.01054, -0.01054, 0.10765, -0.01054];
     let long = [0.72171, 1.51664, 0.42719, 0.97041, -0.18278, -0.18278, -0.18278, -0.18278, 1.27784];
-    let features = Features::new();
+    let features = LogMel::new();
     for (seconds, mean, expected) in [(1.5, 0.025_805, short), (9.0, 0.035_713, long)] {
         let found = features.of(&signal((seconds * 16_000.0) as usize));
         assert_eq!(found.len(), BANDS * FRAMES);

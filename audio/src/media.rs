@@ -152,7 +152,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::audio::wav::encode_wav;
+    use crate::wav::encode_wav;
 
     fn read(bytes: &[u8]) -> Result<(Vec<f32>, u32), AudioError> {
         let (mut reader, mut all, mut rate) = (MediaReader::open(bytes.to_vec())?, Vec::new(), 0);
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn every_kind_gives_the_same_tone() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/audio");
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/audio");
         for name in ["tone.flac", "tone.mp3", "tone.ogg", "tone.m4a"] {
             let bytes = std::fs::read(folder.join(name)).expect("made by make.py beside it");
             let (samples, rate) = read(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -192,7 +192,7 @@ mod tests {
     fn a_wav_file_comes_in_pieces() {
         let clip: Vec<i16> = (0..40_000).map(|n| (n % 1_000) as i16).collect();
         let (samples, rate) = read(&encode_wav(&clip, 8_000)).expect("a file");
-        assert_eq!((crate::audio::pcm::to_i16(&samples), rate), (clip, 8_000));
+        assert_eq!((crate::pcm::to_i16(&samples), rate), (clip, 8_000));
     }
 
     #[test]

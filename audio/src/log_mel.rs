@@ -1,4 +1,4 @@
-//! What the graph hears: Whisper's log-mel spectrogram of the last 8 s. Pure.
+//! Whisper's log-mel spectrogram of the last 8 s, which turn detection by voice hears. Pure. Read [`LogMel`] first.
 //!
 //! As Whisper's feature extractor makes it: silence before what is shorter, mean 0 and variance 1, a Hann window of
 //! 25 ms each 10 ms, 80 bands on Slaney's scale, the logarithm cut 8 decades below its maximum, then (x + 4) / 4.
@@ -9,9 +9,9 @@ use std::sync::Arc;
 use realfft::{RealFftPlanner, RealToComplex};
 
 /// Bands.
-pub(super) const BANDS: usize = 80;
+pub const BANDS: usize = 80;
 /// Frames of 10 ms.
-pub(super) const FRAMES: usize = 800;
+pub const FRAMES: usize = 800;
 
 const RATE: f64 = 16_000.0;
 const WINDOW: usize = 400;
@@ -20,28 +20,35 @@ const BINS: usize = WINDOW / 2 + 1;
 const SAMPLES: usize = FRAMES * HOP;
 
 /// Makes spectrograms.
-pub(super) struct Features {
+pub struct LogMel {
     fft: Arc<dyn RealToComplex<f32>>,
     window: Vec<f32>,
     /// For each band its first bin, and the weights from there on.
     filters: Vec<(usize, Vec<f32>)>,
 }
 
-impl std::fmt::Debug for Features {
+impl std::fmt::Debug for LogMel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Features").finish_non_exhaustive()
+        f.debug_struct("LogMel").finish_non_exhaustive()
     }
 }
 
-impl Features {
-    pub(super) fn new() -> Self {
+impl Default for LogMel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LogMel {
+    /// Plans the transform and works out window and bands.
+    pub fn new() -> Self {
         let fft = RealFftPlanner::new().plan_fft_forward(WINDOW);
         let hann = |n: usize| 0.5 - 0.5 * (2.0 * PI * n as f64 / WINDOW as f64).cos();
         Self { fft, window: (0..WINDOW).map(|n| narrow(hann(n))).collect(), filters: filters() }
     }
 
-    /// Band after band, [`FRAMES`] values each.
-    pub(super) fn of(&self, audio: &[f32]) -> Vec<f32> {
+    /// Of 16 kHz mono in [-1, 1], the last 8 s: band after band, [`FRAMES`] values each.
+    pub fn of(&self, audio: &[f32]) -> Vec<f32> {
         let audio = padded(&audio[audio.len().saturating_sub(SAMPLES)..]);
         let mut features = vec![0.0; BANDS * FRAMES];
         let (mut frame, mut bins) = (self.fft.make_input_vec(), self.fft.make_output_vec());

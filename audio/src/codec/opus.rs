@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use opus::{Application, Bitrate, Channels, Decoder, Encoder, packet};
 
-use crate::audio::AudioError;
+use crate::AudioError;
 
 const RATE: u32 = 24_000;
 /// Samples of a packet: 20 ms, what WebRTC and phones send.
@@ -27,7 +27,7 @@ const DECODER_BYTES: usize = 18_468;
 const SETTINGS: &str = "libopus takes these settings";
 
 /// Samples of a packet at `rate`; 0 for what is none.
-pub(in crate::audio) fn samples_in_packet(bytes: &[u8], rate: u32) -> usize {
+pub(crate) fn samples_in_packet(bytes: &[u8], rate: u32) -> usize {
     if bytes.is_empty() { 0 } else { packet::get_nb_samples(bytes, rate).unwrap_or(0) }
 }
 
