@@ -2,6 +2,7 @@
 //! with, and a server in front of it whose ears, model and voice are all behind its URL.
 
 #[path = "../socket/mod.rs"]
+#[expect(dead_code, reason = "a part of it is used here")]
 mod socket;
 
 mod faults;

@@ -5,6 +5,7 @@ mod deaths;
 mod ends;
 mod engines;
 #[path = "../socket/mod.rs"]
+#[expect(dead_code, reason = "a part of it is used here")]
 mod socket;
 
 use std::path::PathBuf;

@@ -3,6 +3,7 @@
 mod hub;
 mod place;
 #[path = "../socket/mod.rs"]
+#[expect(dead_code, reason = "a part of it is used here")]
 mod socket;
 
 mod cli;

@@ -8,4 +8,5 @@ mod restarts;
 mod rights;
 mod sidebands;
 #[path = "../socket/mod.rs"]
+#[expect(dead_code, reason = "a part of it is used here")]
 mod socket;

@@ -1,5 +1,4 @@
 //! The whole server on scripted engines as clients reach it: WebSockets, and HTTP by hand.
-#![expect(dead_code, reason = "each test file uses a part of it")]
 
 use std::net::SocketAddr;
 use std::path::Path;

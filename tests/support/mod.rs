@@ -1,5 +1,4 @@
 //! A session on scripted engines, driven by commands instead of a socket, under paused time.
-#![expect(dead_code, reason = "each test file uses a part of it")]
 
 use std::sync::Arc;
 use std::time::Duration;

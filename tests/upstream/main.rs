@@ -3,6 +3,7 @@
 mod reply;
 mod server;
 #[path = "../socket/mod.rs"]
+#[expect(dead_code, reason = "a part of it is used here")]
 mod socket;
 
 mod cancel;

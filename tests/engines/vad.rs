@@ -1,16 +1,14 @@
 //! Voice activity that is judged elsewhere, in a batch with other sessions: a graph of Silero's contract in ONNX
 //! Runtime, whole servers and their sockets.
 
-mod socket;
-
 use std::net::SocketAddr;
 
+use crate::socket::{Client, config, start};
 use antiphon::backend::catalog::VadConfig;
 use antiphon::backend::silero::SileroConfig;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
-use socket::{Client, config, start};
 
 /// So much audio as JSON: a loud square wave, or silence.
 fn append(voice: bool, ms: usize) -> Value {

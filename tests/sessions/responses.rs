@@ -1,15 +1,13 @@
 //! Several responses of one session: one in the conversation, others beside it; turns that wait for their answer.
 //! Scripted engines, no socket, paused time.
 
-mod support;
-
+use crate::support::{Client, Stage, spoken_text};
 use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt, Step};
 use antiphon::engine::llm::Truncation;
 use antiphon::session::event::{ResponseEvent, ResponseStatus, ResponseView};
 use antiphon::session::id::ResponseId;
 use antiphon::session::settings::{Modality, ResponseInput, ResponseRequest, SettingsPatch, TurnDetection};
 use antiphon::session::{Action, SessionError, SessionEvent};
-use support::{Client, Stage, spoken_text};
 
 fn ask(request: ResponseRequest) -> Action {
     Action::CreateResponse(Box::new(request))

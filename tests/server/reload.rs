@@ -1,17 +1,14 @@
 //! Changes of the configuration while the server runs: over HTTP and by SIGHUP, felt by sessions that run.
 
-mod socket;
-mod support;
-
 use std::time::Duration;
 
+use crate::socket::{Client, Program, SCRIPTED, config, get, http, see, start};
+use crate::support::Stage;
 use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt};
 use antiphon::server::{KeyConfig, KeyRole};
 use antiphon::session::{FeaturesConfig, LiveSettings, SessionConfig, SessionEvent};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use socket::{Client, Program, SCRIPTED, config, get, http, see, start};
-use support::Stage;
 use tokio::time::timeout;
 
 async fn put(address: std::net::SocketAddr, patch: &Value) -> (u16, Value) {
@@ -183,7 +180,7 @@ async fn sighup_applies_what_is_live_and_names_what_waits_for_a_restart() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(socket::DEADLINE, wait).await.expect("the problem is told");
+    timeout(crate::socket::DEADLINE, wait).await.expect("the problem is told");
     assert!(log().contains("`session.limits.idle` = 5: no such key"), "{}", log());
     assert_eq!(get(server.address, "/api/config").await["config"]["session"]["limits"]["max_items"], 2);
 

@@ -1,15 +1,13 @@
 //! Transcripts while the person still speaks, on scripted engines under paused time: what is told, when, and what
 //! becomes of late, failed and unwanted ones.
 
-mod support;
-
+use crate::support::{Client, Stage, features};
 use antiphon::backend::scripted::{Hang, ScriptedLlm, ScriptedStt, Step};
 use antiphon::pool::Degradation;
 use antiphon::session::event::ResponseStatus;
 use antiphon::session::id::ItemId;
 use antiphon::session::settings::{PartialDelay, SettingsPatch, Transcription};
 use antiphon::session::{Action, LiveSettings, SessionConfig, SessionEvent};
-use support::{Client, Stage, features};
 
 /// Hypotheses of one utterance as it grows, then its transcript for ever.
 fn growing(stage: &Stage, took_ms: u64, texts: &[&str]) {

@@ -1,13 +1,12 @@
 //! HTTPS and WSS: a client that trusts the certificate talks, one that does not is refused, and nobody waits for a
 //! client that never finishes its handshake.
 
-mod socket;
-
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::socket::{DEADLINE, config, start};
 use antiphon::app::{Server, StartError};
 use antiphon::config::Config;
 use futures::{SinkExt, StreamExt};
@@ -15,7 +14,6 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
-use socket::{DEADLINE, config, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

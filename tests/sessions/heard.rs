@@ -1,15 +1,13 @@
 //! What of an answer was heard, and what the history keeps of it. Scripted engines, no socket, paused time.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Stage, error, respond, spoken_text};
 use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt};
 use antiphon::engine::llm::ChatRole;
 use antiphon::session::conversation::ItemStatus;
 use antiphon::session::event::{ResponseEvent, ResponseStatus};
 use antiphon::session::{Action, SessionError, SessionEvent};
-use support::{Stage, error, respond, spoken_text};
 
 #[tokio::test(start_paused = true)]
 async fn speaking_over_an_answer_stops_it_and_cuts_the_history_to_what_was_heard() {

@@ -1,11 +1,10 @@
 //! Many sessions on few engines, and engines that fail: scripted engines, real pools and sessions, paused time.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{Client, router, settings, spoken_text};
 use antiphon::backend::scripted::{
     Hang, ScriptedLlm, ScriptedLlmConfig, ScriptedStt, ScriptedTts, ScriptedTtsConfig, Step,
 };
@@ -20,7 +19,6 @@ use antiphon::runtime::Runtime;
 use antiphon::session::event::ResponseStatus;
 use antiphon::session::settings::Modality;
 use antiphon::session::{Action, SessionConfig, SessionError, SessionRouter};
-use support::{Client, router, settings, spoken_text};
 use tokio::time::{Instant, timeout};
 
 /// Longer than any repair takes under paused time.

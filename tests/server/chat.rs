@@ -1,10 +1,9 @@
 //! `POST /v1/chat/completions` over real sockets: what is refused, what streams, what fails, who is cancelled, and
 //! that nothing is held for a client that is gone or does not read. Scripted engines.
 
-mod socket;
-
 use std::time::Duration;
 
+use crate::socket::{DEADLINE, config, get, see, start};
 use antiphon::app::Server;
 use antiphon::backend::catalog::LlmConfig;
 use antiphon::backend::scripted::{Hang, ScriptedLlmConfig, Step};
@@ -12,7 +11,6 @@ use antiphon::config::Config;
 use antiphon::server::{KeyConfig, KeyRole, ServerRole};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use socket::{DEADLINE, config, get, see, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
@@ -244,7 +242,7 @@ async fn a_client_that_does_not_read_holds_no_engine() {
 async fn running_request(server: &Server, key: &str) -> String {
     let list = format!("GET /api/requests?active=true\nAuthorization: Bearer {key}");
     loop {
-        let (_, seen) = socket::http(server.address(), &list, "").await;
+        let (_, seen) = crate::socket::http(server.address(), &list, "").await;
         if let Some(id) = seen["requests"][0]["id"].as_str() {
             return id.to_owned();
         }
@@ -271,7 +269,7 @@ async fn limits_of_a_key_are_told_and_a_request_can_be_cancelled() {
             let id = running_request(&server, "anna").await;
             assert_eq!(refused("anna").await, (429, "user_concurrency_limit_exceeded".to_owned()));
             let cancel = format!("DELETE /api/requests/{id}\nAuthorization: Bearer anna");
-            assert_eq!(socket::http(server.address(), &cancel, "").await.0, 200);
+            assert_eq!(crate::socket::http(server.address(), &cancel, "").await.0, 200);
         };
         let ((status, answer), ()) = tokio::join!(answer(&server, &body), cancel);
         assert_eq!((status, &answer["error"]["code"]), (409, &json!("request_cancelled")), "{answer}");
@@ -291,7 +289,7 @@ async fn each_key_has_its_own_place_in_the_order() {
     let server = start(config).await;
     let waits = async |count: usize| {
         let list = "GET /api/status\nAuthorization: Bearer anna";
-        while socket::http(server.address(), list, "").await.1["pools"][1]["waiting"] != count {
+        while crate::socket::http(server.address(), list, "").await.1["pools"][1]["waiting"] != count {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -320,7 +318,8 @@ async fn a_server_of_engines_has_nothing_for_people_who_talk() {
     for path in
         ["/v1/realtime?model=x", "/", "/assets/app.js", "/api/sessions", "/v1/realtime/client_secrets"]
     {
-        let (status, body) = socket::http(server.address(), &format!("GET {path}\nAccept: */*"), "").await;
+        let (status, body) =
+            crate::socket::http(server.address(), &format!("GET {path}\nAccept: */*"), "").await;
         assert_eq!(
             (status, &body["error"]["code"]),
             (404, &json!("not_found_in_role_engines")),
@@ -339,7 +338,8 @@ async fn a_server_of_engines_has_nothing_for_people_who_talk() {
         "/api/config",
         "/api/alerts",
     ] {
-        let (status, body) = socket::http(server.address(), &format!("GET {path}\nAccept: */*"), "").await;
+        let (status, body) =
+            crate::socket::http(server.address(), &format!("GET {path}\nAccept: */*"), "").await;
         assert_eq!(status, 200, "{path}: {body}");
     }
     let (status, whole) = answer(&server, &hello()).await;

@@ -1,11 +1,10 @@
 //! Sessions of type transcription as clients reach them: the session object, what is refused and why, the events of
 //! a turn; with scripted engines, and with whisper.cpp, the starter models and espeak-ng's speech.
 
-mod socket;
-
 use std::path::Path;
 use std::time::Duration;
 
+use crate::socket::{Client, config, start};
 use antiphon::audio::Resampler;
 use antiphon::backend::espeak::{EspeakConfig, EspeakTts};
 use antiphon::config::Config;
@@ -15,7 +14,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::TryStreamExt;
 use serde_json::{Value, json};
-use socket::{Client, config, start};
 use tokio::time::Instant;
 
 const DELTA: &str = "conversation.item.input_audio_transcription.delta";
@@ -308,7 +306,7 @@ async fn translations_are_made_once_for_all_and_counted() {
         assert_eq!((&told["text"], &told["language"]), (&json!("es: Good morning."), &json!("es")));
     });
     futures::future::join_all(talk).await;
-    let metrics = socket::get(server.address(), "/metrics").await;
+    let metrics = crate::socket::get(server.address(), "/metrics").await;
     let metrics = metrics.as_str().expect("text").to_owned();
     let count = |how: &str| -> u64 {
         let line = format!("antiphon_translation_requests_total{{how=\"{how}\"}} ");

@@ -2,11 +2,10 @@
 //! which order, how often, and what several sessions share. The language model answers with what it was told and
 //! with the text, so that every answer says what it is the translation of.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{Client, Stage, features};
 use antiphon::backend::scripted::{Hang, ScriptedLlm, ScriptedStt, Step};
 use antiphon::engine::llm::LlmEngine;
 use antiphon::pool::{
@@ -18,7 +17,6 @@ use antiphon::session::translation::{
     Language, Source, Terms, Translation, TranslationConfig, TranslationDesk, TranslationNotice,
 };
 use antiphon::session::{Action, LiveSettings, SessionConfig, SessionError, SessionEvent};
-use support::{Client, Stage, features};
 use tokio::time::Instant;
 
 fn config(change: impl FnOnce(&mut TranslationConfig)) -> SessionConfig {

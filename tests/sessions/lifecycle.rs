@@ -1,10 +1,9 @@
 //! Requests from received to over, and the health of the sessions that make them. Scripted engines, no socket.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{Client, Stage, respond};
 use antiphon::backend::scripted::{Hang, ScriptedLlm, ScriptedStt, Step};
 use antiphon::engine::vad::{VadDetector, VadEngine};
 use antiphon::session::error::EndError;
@@ -13,7 +12,6 @@ use antiphon::session::health::SessionHealth;
 use antiphon::session::lifecycle::{Phase, RequestKind, RequestView, Stage as EngineStage};
 use antiphon::session::{Action, SessionConfig, SessionError, SessionEvent};
 use antiphon::telemetry::Metrics;
-use support::{Client, Stage, respond};
 use tokio::time::timeout;
 
 fn requests(stage: &Stage, kind: RequestKind) -> Vec<RequestView> {

@@ -1,10 +1,9 @@
 //! A server that speaks with Piper's and Kokoro's graphs (random weights: what they say is noise of the right length),
 //! over real sockets; speech-to-text and language model are scripted.
 
-mod socket;
-
 use std::path::Path;
 
+use crate::socket::{Client, config, get, http};
 use antiphon::app::Server;
 use antiphon::backend::catalog::TtsConfig;
 use antiphon::backend::kokoro::KokoroConfig;
@@ -12,7 +11,6 @@ use antiphon::backend::piper::PiperConfig;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use socket::{Client, config, get, http};
 
 const TEXT: &str = "one two three four, five six seven eight. And some more words for a second sentence";
 

@@ -1,8 +1,7 @@
 //! `/api` over real sockets: who sees what, cancelling, and how limits and endings look on the wire. Scripted
 //! engines.
 
-mod socket;
-
+use crate::socket::{Client, DEADLINE, start};
 use antiphon::app::Server;
 use antiphon::backend::catalog::{LlmConfig, TtsConfig};
 use antiphon::backend::scripted::{ScriptedLlmConfig, ScriptedTtsConfig, Step};
@@ -10,7 +9,6 @@ use antiphon::config::Config;
 use antiphon::server::{KeyConfig, KeyRole};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use socket::{Client, DEADLINE, start};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use tokio_tungstenite::MaybeTlsStream;
@@ -18,7 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 /// Every answer of the language model takes these steps.
 fn config(llm: Vec<Step>) -> Config {
-    let mut config = socket::config();
+    let mut config = crate::socket::config();
     config.engines.llm =
         vec![LlmConfig::Scripted(ScriptedLlmConfig { calls: vec![llm], ..Default::default() })];
     config
@@ -49,7 +47,7 @@ async fn send(
     let key = key.map_or_else(String::new, |key| format!("\nAuthorization: Bearer {key}"));
     let body = body.map_or_else(String::new, |body| body.to_string());
     let request = format!("{method} {path}\nContent-Type: application/json{key}");
-    socket::http(server.address(), &request, &body).await
+    crate::socket::http(server.address(), &request, &body).await
 }
 
 /// A client with its session; gives the session's id too.

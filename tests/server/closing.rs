@@ -1,11 +1,9 @@
 //! How sockets end: each side sends one close frame, whoever begins.
 
-mod socket;
-
+use crate::socket::{Client, DEADLINE, config, start};
 use antiphon::app::Server;
 use futures::StreamExt;
 use futures::future::join_all;
-use socket::{Client, DEADLINE, config, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

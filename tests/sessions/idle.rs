@@ -1,13 +1,11 @@
 //! `idle_timeout_ms`: the assistant speaks up when nobody does. Scripted engines, no socket, paused time.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Client, Stage, spoken_text};
 use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt, Step};
 use antiphon::session::SessionEvent;
 use antiphon::session::settings::{TurnDetection, TurnMode};
-use support::{Client, Stage, spoken_text};
 use tokio::time::Instant;
 
 fn stage() -> Stage {

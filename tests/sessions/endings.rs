@@ -1,13 +1,11 @@
 //! How sessions end, and slow clients. Scripted engines, no socket, paused time.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Client, Stage, error, respond, spoken_text};
 use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt};
 use antiphon::session::event::{CloseReason, ResponseStatus};
 use antiphon::session::{Action, SessionCommand, SessionConfig, SessionEvent};
-use support::{Client, Stage, error, respond, spoken_text};
 
 async fn closing(client: &mut Client) -> CloseReason {
     client

@@ -1,15 +1,13 @@
 //! Function calls: their chain of events, several in one answer, the round trip, and models that get them wrong.
 //! Scripted engines, no socket, paused time.
 
-mod support;
-
+use crate::support::{Client, Stage, spoken_text};
 use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt, Step};
 use antiphon::engine::llm::ToolSpec;
 use antiphon::session::conversation::{Item, ItemBody, ItemStatus, Previous};
 use antiphon::session::event::{ResponseStatus, ResponseView};
 use antiphon::session::{Action, SessionError};
 use serde_json::json;
-use support::{Client, Stage, spoken_text};
 
 fn stage(calls: Vec<Vec<Step>>) -> Stage {
     let stage = Stage::new(ScriptedStt::saying(1, ""), ScriptedLlm::echoing());

@@ -1,10 +1,9 @@
 //! Whatever a client sends, in whatever order: the events that it gets make sense, and the session lives or is properly
 //! closed. The whole server on scripted engines, over real sockets.
 
-#[path = "stream/rules.rs"]
 mod rules;
-mod socket;
 
+use crate::socket::{Client, config, start};
 use antiphon::app::Server;
 use antiphon::backend::catalog::LlmConfig;
 use antiphon::backend::scripted::{ScriptedLlmConfig, Step};
@@ -15,7 +14,6 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestCaseError, TestRunner};
 use rules::Stream;
 use serde_json::{Value, json};
-use socket::{Client, config, start};
 use tokio_tungstenite::tungstenite::Message;
 
 /// What a client does next. Numbers choose among the items and responses that there are.
@@ -232,7 +230,12 @@ fn whatever_a_client_sends_its_events_make_sense() {
     config.engines.llm = vec![LlmConfig::Scripted(llm)];
     let server = runtime.block_on(start(config));
     let steps = proptest::collection::vec(step(), 1..40);
-    let mut runner = TestRunner::new(Cases { cases: 64, max_shrink_iters: 200, ..Cases::default() });
+    let mut runner = TestRunner::new(Cases {
+        cases: 64,
+        max_shrink_iters: 200,
+        max_shrink_time: 60_000,
+        ..Cases::default()
+    });
     let result = runner.run(&steps, |steps| {
         runtime.block_on(talk(&server, &steps));
         Ok::<(), TestCaseError>(())

@@ -1,14 +1,12 @@
 //! Client secrets over real sockets: what they open, what they do not, and whose they are. Scripted engines.
 
-mod socket;
-
 use std::net::SocketAddr;
 
+use crate::socket::{Client, config, http, start};
 use antiphon::config::Config;
 use antiphon::server::{KeyConfig, KeyRole};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use socket::{Client, config, http, start};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;

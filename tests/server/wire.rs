@@ -1,9 +1,9 @@
 //! How bytes travel, over real sockets: binary audio, Opus, compression, frames that are too large.
 
-#[path = "socket/counted.rs"]
+#[path = "../socket/counted.rs"]
 mod counted;
-mod socket;
 
+use crate::socket::{Client, DEADLINE, config, start};
 use antiphon::app::Server;
 use antiphon::audio::{AudioFormat, Decoder, Encoder, pcm};
 use antiphon::config::Config;
@@ -12,7 +12,6 @@ use base64::engine::general_purpose::STANDARD;
 use counted::{Count, Counted};
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use socket::{Client, DEADLINE, config, start};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;

@@ -1,12 +1,10 @@
 //! The whole server on scripted engines, over real sockets: the upgrade, bad frames, close codes, isolation
 //! under churn, shutdown.
 
-mod socket;
-
+use crate::socket::{Client, DEADLINE, config, get, start};
 use antiphon::app::Server;
 use futures::SinkExt;
 use serde_json::{Value, json};
-use socket::{Client, DEADLINE, config, get, start};
 use tokio::time::timeout;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;

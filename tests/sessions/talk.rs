@@ -1,15 +1,13 @@
 //! Sessions as their clients see them: turns, answers, settings, isolation. Scripted engines, no socket, paused
 //! time.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Stage, error, respond, spoken_text};
 use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt, Step};
 use antiphon::session::event::ResponseStatus;
 use antiphon::session::settings::{Modality, SettingsPatch};
 use antiphon::session::{Action, SessionError, SessionEvent};
-use support::{Stage, error, respond, spoken_text};
 
 #[tokio::test(start_paused = true)]
 async fn a_spoken_turn_has_the_chain_of_the_protocol() {

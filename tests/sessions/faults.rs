@@ -1,12 +1,10 @@
 //! Engines that fail, panic and hang, as a session's client sees them. Scripted engines, no socket, paused time.
 
-mod support;
-
+use crate::support::{Stage, respond, spoken_text};
 use antiphon::backend::scripted::{Hang, ScriptedLlm, ScriptedStt, Step};
 use antiphon::pool::PoolsConfig;
 use antiphon::session::event::ResponseStatus;
 use antiphon::session::{SessionError, SessionEvent};
-use support::{Stage, respond, spoken_text};
 
 #[tokio::test(start_paused = true)]
 async fn a_failing_engine_fails_one_response_and_the_session_goes_on() {

@@ -1,17 +1,15 @@
 //! Interruptions as clients see them: those that are meant, and those that are taken back. Scripted engines, no
 //! socket, paused time.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Client, Stage, spoken_text};
 use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt, Step};
 use antiphon::engine::llm::ChatRole;
 use antiphon::session::event::{ResponseEvent, ResponseStatus, ResponseView};
 use antiphon::session::interruption::InterruptionConfig;
 use antiphon::session::settings::ResponseRequest;
 use antiphon::session::{Action, SessionConfig, SessionEvent};
-use support::{Client, Stage, spoken_text};
 
 const ANSWER: &str = "One two three four five six seven eight nine ten. Eleven twelve thirteen fourteen fifteen. \
                       Sixteen seventeen eighteen nineteen twenty.";

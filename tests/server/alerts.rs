@@ -1,17 +1,15 @@
 //! Alerts of a whole server: an engine that fails, is told, and recovers; thresholds that change; who may see.
 //! Scripted engines.
 
-mod socket;
-
 use std::net::SocketAddr;
 
+use crate::socket::{Client, config, http, see, start};
 use antiphon::backend::catalog::LlmConfig;
 use antiphon::backend::scripted::{ScriptedLlmConfig, Step};
 use antiphon::config::Config;
 use antiphon::server::{KeyConfig, KeyRole};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use socket::{Client, config, http, see, start};
 
 /// The language model takes these calls in turn; alerts follow at once.
 fn quick(calls: Vec<Vec<Step>>) -> Config {

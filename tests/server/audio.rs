@@ -1,11 +1,10 @@
 //! `/v1/audio` over real sockets: what is refused, what fails, who is cancelled, and that nothing is held for a
 //! client that is gone or does not read. Scripted engines.
 
-mod socket;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::socket::{DEADLINE, config, get, see, start};
 use antiphon::app::Server;
 use antiphon::audio::wav::encode_wav;
 use antiphon::backend::catalog::{SttConfig, TtsConfig};
@@ -14,7 +13,6 @@ use antiphon::config::Config;
 use antiphon::server::{KeyConfig, KeyRole};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use socket::{DEADLINE, config, get, see, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -271,7 +269,7 @@ async fn a_transcription_counts_against_its_user_and_can_be_cancelled() {
     let running = Request::transcription(server.address(), Some(&two_sentences()), &[]).await;
     let list = "GET /api/requests?active=true\nAuthorization: Bearer anna";
     let id = loop {
-        let (_, seen) = socket::http(server.address(), list, "").await;
+        let (_, seen) = crate::socket::http(server.address(), list, "").await;
         if let Some(id) = seen["requests"][0]["id"].as_str() {
             break id.to_owned();
         }
@@ -283,7 +281,7 @@ async fn a_transcription_counts_against_its_user_and_can_be_cancelled() {
         "{refused}"
     );
     let cancel = format!("DELETE /api/requests/{id}\nAuthorization: Bearer anna");
-    assert_eq!(socket::http(server.address(), &cancel, "").await.0, 200);
+    assert_eq!(crate::socket::http(server.address(), &cancel, "").await.0, 200);
     let (status, answer) = running.json().await;
     assert_eq!((status, &answer["error"]["code"]), (409, &json!("request_cancelled")), "{answer}");
     server.stop().await.expect("everything ends");

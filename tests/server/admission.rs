@@ -1,10 +1,9 @@
 //! More people than places: who is let in, who waits in which order, who is told to come back, and how.
 
-mod socket;
-mod support;
-
 use std::sync::Arc;
 
+use crate::socket::{Client, DEADLINE, Program, Refused, SCRIPTED, config, get, see, start};
+use crate::support::Stage;
 use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt};
 use antiphon::config::Config;
 use antiphon::engine::vad::{VadDetector, VadEngine};
@@ -18,8 +17,6 @@ use base64::Engine as _;
 use futures::FutureExt;
 use futures::future::{join_all, select_all};
 use serde_json::{Value, json};
-use socket::{Client, DEADLINE, Program, Refused, SCRIPTED, config, get, see, start};
-use support::Stage;
 use tokio::time::timeout;
 
 fn full(max_sessions: usize, max_queue: usize, max_connections: usize) -> Config {
@@ -278,8 +275,9 @@ async fn a_session_that_panics_gives_its_place_to_the_next() {
         live: LiveConfig::from(SessionConfig::default()),
     });
     let open = |permit| {
-        let session = router.open(&antiphon::session::Owner("test".into()), support::settings(), permit);
-        support::Client { session: session.expect("it opens"), seen: Vec::new() }
+        let session =
+            router.open(&antiphon::session::Owner("test".into()), crate::support::settings(), permit);
+        crate::support::Client { session: session.expect("it opens"), seen: Vec::new() }
     };
     let broken = open(admitted(&gate));
     let mut next = queued(&gate);

@@ -1,10 +1,9 @@
 //! Each limit of a session and of a user: what is refused says which limit, its value and when to retry; the
 //! session and its neighbours go on. Scripted engines, no socket, paused time.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Client, Stage, open_gate, respond, settings, spoken_text};
 use antiphon::backend::scripted::{ScriptedLlm, ScriptedStt};
 use antiphon::session::admission::Entry;
 use antiphon::session::error::EndError;
@@ -14,7 +13,6 @@ use antiphon::session::router::{OpenError, Owner};
 use antiphon::session::settings::Modality;
 use antiphon::session::{Action, FeaturesConfig, LiveSettings, SessionConfig, SessionError, SessionEvent};
 use antiphon::telemetry::Metrics;
-use support::{Client, Stage, open_gate, respond, settings, spoken_text};
 
 fn stage(change: impl FnOnce(&mut SessionConfig)) -> Stage {
     let mut config = SessionConfig::default();
