@@ -141,6 +141,8 @@ pub struct TurnMachine {
     from: u64,
     voice_end: u64,
     now: u64,
+    /// Audio before this is of turns that were cut, or that the client ended: a voice that goes on begins another here.
+    taken: u64,
     /// Pauses of the turn under way that were attempts at its end.
     pauses: Vec<Span>,
 }
@@ -149,7 +151,7 @@ impl TurnMachine {
     /// A machine in silence.
     pub fn new(policy: TurnPolicy) -> Self {
         let (key, pauses) = (TurnKey::default(), Vec::new());
-        Self { policy, state: State::Silent, key, from: 0, voice_end: 0, now: 0, pauses }
+        Self { policy, state: State::Silent, key, from: 0, voice_end: 0, now: 0, taken: 0, pauses }
     }
 
     /// Takes over new waiting times, from the next frame on.
@@ -164,6 +166,7 @@ impl TurnMachine {
             self.pauses.clear();
         }
         self.state = State::Silent;
+        self.taken = self.now;
         self.key
     }
 
@@ -204,7 +207,10 @@ impl TurnMachine {
         match self.state {
             State::Silent if frame.voice => Some(self.begin(frame.onset)),
             State::Silent => None,
-            _ if frame.end.saturating_sub(self.from) >= self.policy.max_utterance => Some(self.end()),
+            _ if frame.end.saturating_sub(self.from) >= self.policy.max_utterance => {
+                self.taken = self.now;
+                Some(self.end())
+            }
             State::Speaking => (frame.end - self.voice_end >= self.policy.soft_pause).then(|| self.pause()),
             State::Pausing { .. } if frame.voice => {
                 self.state = State::Speaking;
@@ -226,7 +232,7 @@ impl TurnMachine {
 
     fn begin(&mut self, onset: u64) -> TurnAction {
         self.key = TurnKey { turn: self.key.turn + 1, revision: 0 };
-        self.from = onset.saturating_sub(self.policy.padding);
+        self.from = onset.saturating_sub(self.policy.padding).max(self.taken);
         self.pauses.clear();
         self.state = State::Speaking;
         TurnAction::Begin { turn: self.key.turn, from: self.from }

@@ -14,12 +14,19 @@ fn machine() -> TurnMachine {
     ))
 }
 
-/// Feeds `ms` of voice or silence; gives what was done, and after how many milliseconds of it.
+/// Feeds `ms` of voice or silence; gives what was done, and after how many milliseconds of it. As voice activity does
+/// it, the onset is dated back, and stays where it is while the voice goes on.
 fn feed(machine: &mut TurnMachine, voice: bool, ms: u64) -> Vec<(u64, TurnAction)> {
+    let onset = (machine.now + FRAME_MS * SAMPLES_PER_MS).saturating_sub(48 * SAMPLES_PER_MS);
+    feed_since(machine, voice, ms, onset)
+}
+
+/// The same in a voice that began at this sample.
+fn feed_since(machine: &mut TurnMachine, voice: bool, ms: u64, onset: u64) -> Vec<(u64, TurnAction)> {
     let mut done = Vec::new();
     for frame in 1..=ms / FRAME_MS {
         let end = machine.now + FRAME_MS * SAMPLES_PER_MS;
-        let frame_in = VoiceFrame { end, voice, onset: end.saturating_sub(48 * SAMPLES_PER_MS) };
+        let frame_in = VoiceFrame { end, voice, onset };
         done.extend(machine.on_frame(frame_in).map(|action| (frame * FRAME_MS, action)));
     }
     done
@@ -96,14 +103,29 @@ fn a_fixed_silence_is_kept_to_whatever_the_text() {
 #[test]
 fn an_endless_utterance_is_cut_at_its_limit() {
     let mut machine = machine();
-    let actions = feed(&mut machine, true, 31_000);
-    let ends = actions.iter().filter(|(_, action)| matches!(action, TurnAction::End { .. })).count();
-    assert_eq!(ends, 1);
+    let actions = feed(&mut machine, true, 100_000);
+    let begins = actions.iter().filter(|(_, action)| matches!(action, TurnAction::Begin { .. })).count();
     let spans = actions.iter().filter_map(|(_, action)| match action {
-        TurnAction::End { span, tried: false, .. } => Some((span.to - span.from) / SAMPLES_PER_MS),
+        TurnAction::End { span, tried: false, .. } => Some(*span),
         _ => None,
     });
-    assert!(spans.into_iter().all(|ms| (30_000..30_016).contains(&ms)));
+    let spans: Vec<Span> = spans.collect();
+    assert_eq!((begins, spans.len()), (4, 3), "one every 30 s: {actions:?}");
+    assert!(spans.iter().all(|span| (30_000..30_016).contains(&((span.to - span.from) / SAMPLES_PER_MS))));
+    assert!(
+        spans.windows(2).all(|pair| pair[0].to == pair[1].from),
+        "nothing is lost or said twice: {spans:?}"
+    );
+}
+
+#[test]
+fn what_the_client_committed_in_mid_speech_is_of_no_later_turn() {
+    let mut machine = machine();
+    feed(&mut machine, true, 800);
+    machine.manual_turn();
+    let committed = machine.now;
+    let actions = feed_since(&mut machine, true, 320, 0);
+    assert!(matches!(actions[..], [(_, TurnAction::Begin { from, .. })] if from == committed), "{actions:?}");
 }
 
 proptest! {
