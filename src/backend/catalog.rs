@@ -12,6 +12,7 @@ use super::earshot::EarshotVad;
 use super::espeak::EspeakTts;
 use super::growth::Growth;
 use super::kokoro::KokoroTts;
+use super::moonshine::MoonshineEngine;
 use super::onnx_llm::OnnxLlm;
 use super::openai::{OpenAiLlm, OpenAiStt, OpenAiTts};
 use super::piper::PiperTts;
@@ -145,7 +146,7 @@ fn load_vad(config: &VadConfig, resources: &Resources) -> Result<Arc<dyn VadEngi
 }
 
 fn load_stt(config: &SttConfig, resources: &Resources) -> Result<Arc<dyn SttEngine>, LoadError> {
-    apart(config, resources).map_or_else(|| stt_here(config), |engine| Ok(Arc::new(engine?)))
+    apart(config, resources).map_or_else(|| stt_here(config, resources), |engine| Ok(Arc::new(engine?)))
 }
 
 fn load_llm(config: &LlmConfig, resources: &Resources) -> Result<Arc<dyn LlmEngine>, LoadError> {
@@ -164,15 +165,16 @@ fn apart<C: Placeable>(config: &C, resources: &Resources) -> Option<Result<Proce
 /// Builds one engine in this process, wherever it is configured to run.
 pub(super) fn load_here(config: &PlacedConfig, resources: &Resources) -> Result<AnyEngine, LoadError> {
     Ok(match config {
-        PlacedConfig::Stt(config) => AnyEngine::Stt(stt_here(config)?),
+        PlacedConfig::Stt(config) => AnyEngine::Stt(stt_here(config, resources)?),
         PlacedConfig::Llm(config) => AnyEngine::Llm(llm_here(config, resources)?),
         PlacedConfig::Tts(config) => AnyEngine::Tts(tts_here(config, resources)?),
     })
 }
 
-fn stt_here(config: &SttConfig) -> Result<Arc<dyn SttEngine>, LoadError> {
+fn stt_here(config: &SttConfig, resources: &Resources) -> Result<Arc<dyn SttEngine>, LoadError> {
     Ok(match config {
         SttConfig::Whisper(config) => Arc::new(WhisperEngine::load(config)?),
+        SttConfig::Moonshine(config) => Arc::new(MoonshineEngine::load(config, &resources.onnxruntime)?),
         SttConfig::OpenAi(config) => Arc::new(OpenAiStt::open(config)?),
         SttConfig::Scripted(config) => Arc::new(ScriptedStt::new(config)),
     })

@@ -87,7 +87,7 @@ macro_rules! costly {
     };
 }
 
-costly!(SttConfig: Whisper, OpenAi, Scripted);
+costly!(SttConfig: Whisper, Moonshine, OpenAi, Scripted);
 costly!(LlmConfig: Onnx, OpenAi, Scripted);
 costly!(TtsConfig: Espeak, Piper, Kokoro, OpenAi, Scripted);
 

@@ -7,6 +7,7 @@
 
 pub mod catalog;
 mod costs;
+mod cuts;
 mod described;
 pub mod earshot;
 pub mod espeak;
@@ -14,6 +15,7 @@ mod growth;
 pub mod guards;
 pub mod kokoro;
 pub mod load_error;
+pub mod moonshine;
 mod onnx;
 pub mod onnx_llm;
 mod onnx_voice;
@@ -26,6 +28,7 @@ mod prompt;
 pub mod scripted;
 pub mod silero;
 pub mod smart_turn;
+mod stt_calls;
 pub mod whisper;
 mod worker;
 

@@ -4,6 +4,7 @@
 mod deaths;
 mod ends;
 mod engines;
+mod moonshine;
 #[path = "../socket/mod.rs"]
 #[expect(dead_code, reason = "a part of it is used here")]
 mod socket;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::espeak::EspeakConfig;
 use crate::backend::kokoro::KokoroConfig;
+use crate::backend::moonshine::MoonshineConfig;
 use crate::backend::onnx_llm::OnnxLlmConfig;
 use crate::backend::openai::{OpenAiLlmConfig, OpenAiSttConfig, OpenAiTtsConfig};
 use crate::backend::piper::PiperConfig;
@@ -60,6 +61,8 @@ impl Default for EnginesConfig {
 pub enum SttConfig {
     /// whisper.cpp.
     Whisper(WhisperConfig),
+    /// Moonshine, in ONNX Runtime.
+    Moonshine(MoonshineConfig),
     /// A server that speaks OpenAI's API.
     #[serde(rename = "openai")]
     OpenAi(OpenAiSttConfig),
@@ -143,7 +146,7 @@ macro_rules! entry {
     };
 }
 
-entry!(SttConfig: Whisper, OpenAi, Scripted; computes (Self::Whisper(_), true));
+entry!(SttConfig: Whisper, Moonshine, OpenAi, Scripted; computes (Self::Whisper(_) | Self::Moonshine(_), true));
 // It asks for each step.
 entry!(LlmConfig: Onnx, OpenAi, Scripted; computes (_, false));
 entry!(

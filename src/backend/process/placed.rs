@@ -70,7 +70,7 @@ macro_rules! placed {
     };
 }
 
-placed!(SttConfig in Stt: Whisper, Scripted; elsewhere OpenAi);
+placed!(SttConfig in Stt: Whisper, Moonshine, Scripted; elsewhere OpenAi);
 placed!(LlmConfig in Llm: Onnx, Scripted; elsewhere OpenAi);
 placed!(TtsConfig in Tts: Espeak, Piper, Kokoro, Scripted; elsewhere OpenAi);
 

@@ -5,14 +5,10 @@
 
 use std::ffi::c_void;
 
-use tokio::sync::oneshot;
 use whisper_rs::{FullParams, WhisperError, WhisperState};
 
-use crate::engine::stt::Transcript;
-use crate::engine::{CancelFlag, EngineError};
-
-/// Where the text goes.
-pub(super) type Answer = oneshot::Sender<Result<Transcript, EngineError>>;
+use crate::backend::stt_calls::Answer;
+use crate::engine::CancelFlag;
 
 /// When to give a call up.
 #[derive(Debug)]

@@ -22,18 +22,18 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
 use whisper_rs::{WhisperContext, WhisperContextParameters};
 
 pub use self::context::AudioCtx;
 use self::model_file::ModelFile;
-use self::transcriber::{Job, Seed, Transcriber};
+use self::transcriber::{Seed, Transcriber};
 use super::guards::GuardsConfig;
-use super::worker::{Worker, raised};
+use super::stt_calls::{Job, outcome};
+use super::worker::Worker;
 use super::{LoadError, Placement};
 use crate::engine::cost::OwnCost;
 use crate::engine::stt::{SttEngine, SttRequest, Transcript};
-use crate::engine::{CancelFlag, EngineError, EngineFuture};
+use crate::engine::{CancelFlag, EngineFuture};
 
 /// Configuration of [`WhisperEngine`].
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -111,16 +111,11 @@ impl WhisperEngine {
 
 impl SttEngine for WhisperEngine {
     fn transcribe(&self, request: SttRequest, cancel: CancelFlag) -> EngineFuture<Transcript> {
-        let (answer, answered) = oneshot::channel();
-        let submitted = self.worker.submit(Job { request, cancel: cancel.clone(), answer });
-        let engine = self.name.clone();
+        let (job, answered) = Job::new(request, &cancel);
+        let (submitted, engine) = (self.worker.submit(job), self.name.clone());
         Box::pin(async move {
             submitted?;
-            tokio::select! {
-                biased;
-                answer = answered => answer.unwrap_or_else(|_| Err(Worker::<Job>::dropped(&engine))),
-                () = raised(&cancel) => Err(EngineError::Cancelled),
-            }
+            outcome(&engine, answered, &cancel).await
         })
     }
 

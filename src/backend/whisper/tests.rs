@@ -7,6 +7,7 @@ use tokio::time::{Duration, timeout};
 
 use super::*;
 use crate::backend::espeak::{EspeakConfig, EspeakTts};
+use crate::engine::EngineError;
 use crate::engine::tts::{TtsEngine, TtsEvent, TtsRequest};
 
 /// A path below the repository's root, where tests of any directory find it.

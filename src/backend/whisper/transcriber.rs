@@ -6,27 +6,21 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use whisper_rs::{FullParams, WhisperContext, WhisperError, WhisperState};
 
-use super::abort::{Abort, Answer, run};
-use super::audio::{fill_up, max_tokens, window_len, windows};
+use super::abort::{Abort, run};
+use super::audio::{fill_up, max_tokens, window_len};
 use super::context::ContextRule;
 use super::model_file::ModelFile;
 use super::run::{detect, draft, no_speech_probability, parameters};
 use super::{WhisperConfig, language};
+use crate::backend::cuts::windows;
 use crate::backend::guards::Draft;
+use crate::backend::stt_calls::{Job, append, drop_text, finish};
+use crate::engine::EngineError;
 use crate::engine::stt::{Guarded, SttRequest, Transcript};
-use crate::engine::{CancelFlag, EngineError};
 use crate::telemetry::metrics as names;
 
 /// Characters of a prompt that are worth tokenizing: the last ones, since its end is what counts.
 const MAX_PROMPT_CHARS: usize = 2000;
-
-/// An utterance and where its text goes.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) request: SttRequest,
-    pub(super) cancel: CancelFlag,
-    pub(super) answer: Answer,
-}
 
 /// What a thread starts from.
 #[derive(Clone, Debug)]
@@ -75,10 +69,7 @@ impl Transcriber {
         let transcript = self.transcribe_windows(&mut state, request, (language, &prompt), abort);
         self.state = Some(state);
         let mut transcript = transcript?;
-        if !transcript.text.is_empty() && self.seed.config.guards.nothing_said(&request.audio) {
-            drop_text(&mut transcript, Guarded::NothingSaid);
-        }
-        self.count(&transcript);
+        finish(&self.seed.config.name, &mut transcript, &self.seed.config.guards, &request.audio);
         Ok(transcript)
     }
 
@@ -200,17 +191,6 @@ impl Transcriber {
         })
     }
 
-    fn count(&self, transcript: &Transcript) {
-        let outcome = match transcript.guarded {
-            Some(guarded) => guarded.as_str(),
-            None if transcript.text.is_empty() => "empty",
-            None => "kept",
-        };
-        let engine = self.seed.config.name.clone();
-        metrics::counter!(names::STT_TRANSCRIPTS_TOTAL, "engine" => engine, "outcome" => outcome)
-            .increment(1);
-    }
-
     fn failed(&self, error: &WhisperError) -> EngineError {
         EngineError::Failed { engine: self.seed.config.name.clone(), reason: error.to_string() }
     }
@@ -218,22 +198,4 @@ impl Transcriber {
 
 fn alive(abort: &Abort<'_>) -> Result<(), EngineError> {
     if abort.is_due() { Err(EngineError::Cancelled) } else { Ok(()) }
-}
-
-/// Takes the text back, and says why.
-fn drop_text(transcript: &mut Transcript, guarded: Guarded) {
-    transcript.text.clear();
-    transcript.tokens.clear();
-    transcript.guarded = Some(guarded);
-}
-
-/// Adds what a window held to `whole`.
-fn append(whole: &mut Transcript, heard: Transcript) {
-    if !heard.text.is_empty() && !whole.text.is_empty() {
-        whole.text.push(' ');
-    }
-    whole.text.push_str(&heard.text);
-    whole.tokens.extend(heard.tokens);
-    whole.guarded = whole.guarded.or(heard.guarded);
-    whole.no_speech_probability = whole.no_speech_probability.or(heard.no_speech_probability);
 }

@@ -101,16 +101,41 @@ pub(super) const KEYS: &[Key] = &[
         "The program that runs engines with `placement = \"process\"`; empty: this very program",
         Any("a path to an antiphon of this version"),
     ),
-    key("engines.stt[*].kind", "Speech-to-text: what it runs on", OneOf(&["whisper", "openai", "scripted"])),
+    key(
+        "engines.stt[*].kind",
+        "Speech-to-text: what it runs on",
+        OneOf(&["whisper", "moonshine", "openai", "scripted"]),
+    ),
     key("engines.stt[*].name", ENGINE_NAME, Text("text", check::not_empty)),
     key("engines.stt[*].slots", "Utterances transcribed at once: a thread and a state each", SLOTS),
     key("engines.stt[*].fallback", FALLBACK, Any("true or false")),
     key("engines.stt[*].placement", PLACEMENT, OneOf(&["server", "process"])),
-    key("engines.stt[*].model", "A ggml Whisper model; `openai`: the model's name there", Any(MODEL)),
+    key(
+        "engines.stt[*].model",
+        "A ggml Whisper model; `moonshine`: directory of the model; `openai`: its name there",
+        Any(MODEL),
+    ),
     key(
         "engines.stt[*].language",
         "Language of requests that name none",
         Any("an ISO 639-1 code that the model knows"),
+    ),
+    key(
+        "engines.stt[*].encoder",
+        "`moonshine`: the encoder's graph within the directory",
+        Any(
+            "a path; without it the best for a CPU of those there: encoder_model_quantized.onnx, _uint8, _int8, 32 bits, _q4",
+        ),
+    ),
+    key(
+        "engines.stt[*].decoder",
+        "`moonshine`: the decoder's graph, likewise",
+        Any("a path; without it decoder_model_merged_quantized.onnx, .."),
+    ),
+    key(
+        "engines.stt[*].max_tokens_per_second",
+        "`moonshine`: the most tokens that a second of speech can hold; the makers' code has 6.5, 13 for scripts of many tokens a word",
+        Between(1.0, 100.0),
     ),
     key(
         "engines.stt[*].audio_ctx",
