@@ -65,6 +65,7 @@ def tokenizer_of(size):
     letters = "etaoinshrdlucmfywgpbvk"
     words += [start + letter for letter in letters for start in ("▁", "")] + ["▁é", "日", ".", ",", "▁the", "ing"]
     words += [f"▁{a}{b}" for a in letters for b in letters][:size - len(words)]
+    words += [f"▁{at}" for at in range(len(words), size)]
     tokenizer = Tokenizer(models.BPE({word: at for at, word in enumerate(words)}, [], unk_token="<unk>",
                                      byte_fallback=True, fuse_unk=True))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])

@@ -1,12 +1,17 @@
-//! What speech-to-text by whisper.cpp costs, and what short windows lose.
+//! What speech-to-text by whisper.cpp and Moonshine costs, and what short windows lose.
 //!
 //! `cargo run --release --example hearing -- costs FILE:POSITIONS:ROUNDS..`: each ggml file hears 5 s of sound in turn
 //! through the backend and through bare whisper-rs, called in a loop with the same settings. Files of every shape come
 //! from `models/interface/whisper.py`; their weights are random, so they write as many tokens as they may.
 //!
+//! `cargo run --release --example hearing -- moonshine FOLDER ROUNDS`: Moonshine hears 1, 3 and 10 s through the backend
+//! and through its bare graphs, called in a loop. Folders come from `models/interface/moonshine.py`.
+//!
 //! `cargo run --release --example hearing -- contexts [SENTENCES]`: words that the starter model gets wrong, by how
 //! much of its window it works on. espeak-ng speaks sentences of `loadtest/scenario.json`.
 #![expect(clippy::print_stdout, reason = "the tables are what it is for")]
+
+mod moonshine;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,7 +57,12 @@ async fn main() -> Result<()> {
         Some((what, rest)) if what == "contexts" => {
             contexts(rest.first().map_or(Ok(60), |count| count.parse())?).await
         }
-        _ => bail!("say `costs FILE:POSITIONS:ROUNDS..` or `contexts [SENTENCES]`"),
+        Some((what, [folder, rounds])) if what == "moonshine" => {
+            moonshine::costs(Path::new(folder), rounds.parse()?).await
+        }
+        _ => {
+            bail!("say `costs FILE:POSITIONS:ROUNDS..`, `moonshine FOLDER ROUNDS` or `contexts [SENTENCES]`")
+        }
     }
 }
 
@@ -72,6 +82,7 @@ async fn costs(files: &[String]) -> Result<()> {
         anyhow::ensure!(text == bare_text, "the texts differ: {text:?} and {bare_text:?}");
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let ratio = ours.cpu_s() / bare.cpu_s();
+        let (ours, bare) = (ours.of(SECONDS), bare.of(SECONDS));
         println!("{name} {positions} {tokens} | {ours} | {bare} | {ratio:.3}");
     }
     Ok(())
@@ -89,12 +100,13 @@ impl Spent {
     }
 }
 
-impl std::fmt::Display for Spent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Spent {
+    /// For calls with so many seconds of audio.
+    fn of(&self, seconds: usize) -> String {
         let wall = self.wall.as_secs_f64() / f64::from(self.calls.max(1));
-        let (cpu, real_time) = (self.cpu_s(), self.cpu_s() / SECONDS as f64);
+        let (cpu, real_time) = (self.cpu_s(), self.cpu_s() / seconds as f64);
         let (loaded, working) = (self.loaded_mib, self.working_mib);
-        write!(f, "{cpu:.2}, {real_time:.3}, {wall:.2}, {loaded:.0} + {working:.0}")
+        format!("{cpu:.3}, {real_time:.3}, {wall:.3}, {loaded:.0} + {working:.0}")
     }
 }
 
@@ -103,9 +115,9 @@ fn resident_mib() -> f64 {
 }
 
 /// A sound that changes.
-fn sound() -> Vec<f32> {
+fn sound(seconds: usize) -> Vec<f32> {
     let tone = |n: usize| (n as f32 * (0.02 + (n / 3_000 % 7) as f32 * 0.03)).sin() * 0.3;
-    (0..16_000 * SECONDS).map(tone).collect()
+    (0..16_000 * seconds).map(tone).collect()
 }
 
 async fn backend(path: &Path, positions: usize, rounds: u32) -> Result<(Spent, String, usize)> {
@@ -123,7 +135,7 @@ async fn backend(path: &Path, positions: usize, rounds: u32) -> Result<(Spent, S
     let mut spent = Spent { loaded_mib: resident_mib() - before, ..Spent::default() };
     let mut heard = (String::new(), 0);
     for _ in 0..rounds {
-        let request = SttRequest { audio: sound().into(), language: None, prompt: None };
+        let request = SttRequest { audio: sound(SECONDS).into(), language: None, prompt: None };
         let begin = (Instant::now(), machine::cpu_time());
         let transcript = engine.transcribe(request, CancelFlag::new()).await?;
         spent.add(begin);
@@ -158,7 +170,7 @@ fn bare_call(state: &mut WhisperState, positions: usize) -> Result<String> {
     params.set_suppress_nst(true);
     params.set_audio_ctx(i32::try_from(positions)?);
     params.set_max_tokens(MAX_TOKENS);
-    state.full(params, &sound())?;
+    state.full(params, &sound(SECONDS))?;
     let texts: Vec<String> = state.as_iter().map(|segment| segment.to_string()).collect();
     Ok(texts.concat().trim().to_owned())
 }
@@ -220,6 +232,11 @@ async fn invented(engine: &WhisperEngine) -> Result<usize> {
         count += usize::from(!hear(engine, audio).await?.is_empty());
     }
     Ok(count)
+}
+
+async fn hear_tokens(engine: &dyn SttEngine, audio: Vec<f32>) -> Result<usize> {
+    let request = SttRequest { audio: audio.into(), language: None, prompt: None };
+    Ok(engine.transcribe(request, CancelFlag::new()).await?.tokens.len())
 }
 
 async fn hear(engine: &WhisperEngine, audio: Vec<f32>) -> Result<String> {
