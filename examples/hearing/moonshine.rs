@@ -35,9 +35,9 @@ pub(super) async fn costs(folder: &Path, rounds: u32) -> Result<()> {
             continue;
         }
         for seconds in LENGTHS {
-            let (bare, written) = bare((&folder.join(&encoder), &folder.join(&decoder)), seconds, rounds)?;
             let graphs = (encoder.clone(), decoder.clone());
             let (ours, tokens) = backend(folder, graphs, seconds, rounds).await?;
+            let (bare, written) = bare((&folder.join(&encoder), &folder.join(&decoder)), seconds, rounds)?;
             anyhow::ensure!(tokens == written, "{tokens} tokens here, {written} there");
             let name = if variant.is_empty() { "32 bits" } else { "8 bits" };
             let (ratio, ours, bare) = (ours.cpu_s() / bare.cpu_s(), ours.of(seconds), bare.of(seconds));
