@@ -154,7 +154,7 @@ async fn hear(stt: &WhisperEngine, audio: &[f32], every: Duration, totals: &mut 
 }
 
 async fn transcribe(stt: &WhisperEngine, audio: &[f32]) -> Result<(String, Duration)> {
-    let request = SttRequest { audio: Arc::from(audio), language: None, prompt: None };
+    let request = SttRequest { audio: Arc::from(audio), language: None, prompt: None, word_times: false };
     let begin = Instant::now();
     let transcript = stt.transcribe(request, CancelFlag::new()).await?;
     Ok((transcript.text, begin.elapsed()))

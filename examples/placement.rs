@@ -101,7 +101,8 @@ async fn compare(
 }
 
 async fn hear(set: &EngineSet, audio: &Arc<[f32]>) -> Result<Taken, EngineError> {
-    let request = SttRequest { audio: Arc::clone(audio), language: Some("en".into()), prompt: None };
+    let request =
+        SttRequest { audio: Arc::clone(audio), language: Some("en".into()), prompt: None, word_times: false };
     let begun = Instant::now();
     set.stt[0].engine.transcribe(request, CancelFlag::new()).await?;
     Ok((begun.elapsed(), begun.elapsed()))

@@ -135,7 +135,8 @@ async fn backend(path: &Path, positions: usize, rounds: u32) -> Result<(Spent, S
     let mut spent = Spent { loaded_mib: resident_mib() - before, ..Spent::default() };
     let mut heard = (String::new(), 0);
     for _ in 0..rounds {
-        let request = SttRequest { audio: sound(SECONDS).into(), language: None, prompt: None };
+        let request =
+            SttRequest { audio: sound(SECONDS).into(), language: None, prompt: None, word_times: false };
         let begin = (Instant::now(), machine::cpu_time());
         let transcript = engine.transcribe(request, CancelFlag::new()).await?;
         spent.add(begin);
@@ -235,12 +236,12 @@ async fn invented(engine: &WhisperEngine) -> Result<usize> {
 }
 
 async fn hear_tokens(engine: &dyn SttEngine, audio: Vec<f32>) -> Result<usize> {
-    let request = SttRequest { audio: audio.into(), language: None, prompt: None };
+    let request = SttRequest { audio: audio.into(), language: None, prompt: None, word_times: false };
     Ok(engine.transcribe(request, CancelFlag::new()).await?.tokens.len())
 }
 
 async fn hear(engine: &WhisperEngine, audio: Vec<f32>) -> Result<String> {
-    let request = SttRequest { audio: audio.into(), language: None, prompt: None };
+    let request = SttRequest { audio: audio.into(), language: None, prompt: None, word_times: false };
     Ok(engine.transcribe(request, CancelFlag::new()).await?.text)
 }
 

@@ -18,7 +18,13 @@ pub(super) trait Described {
 impl Described for dyn SttEngine {
     fn describe(&self, name: &str) -> ModelInfo {
         let (kind, languages) = (ModelKind::SpeechToText, self.languages());
-        ModelInfo { name: name.to_owned(), kind, languages, voices: Vec::new() }
+        ModelInfo {
+            name: name.to_owned(),
+            kind,
+            languages,
+            voices: Vec::new(),
+            word_times: self.tells_word_times(),
+        }
     }
 
     fn process_of(&self) -> Option<EngineProcess> {
@@ -29,7 +35,7 @@ impl Described for dyn SttEngine {
 impl Described for dyn LlmEngine {
     fn describe(&self, name: &str) -> ModelInfo {
         let (kind, name) = (ModelKind::LanguageModel, name.to_owned());
-        ModelInfo { name, kind, languages: Vec::new(), voices: Vec::new() }
+        ModelInfo { name, kind, languages: Vec::new(), voices: Vec::new(), word_times: false }
     }
 
     fn process_of(&self) -> Option<EngineProcess> {
@@ -40,7 +46,7 @@ impl Described for dyn LlmEngine {
 impl Described for dyn TtsEngine {
     fn describe(&self, name: &str) -> ModelInfo {
         let (kind, name) = (ModelKind::TextToSpeech, name.to_owned());
-        ModelInfo { name, kind, languages: self.languages(), voices: self.voices() }
+        ModelInfo { name, kind, languages: self.languages(), voices: self.voices(), word_times: false }
     }
 
     fn process_of(&self) -> Option<EngineProcess> {

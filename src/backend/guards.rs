@@ -55,6 +55,8 @@ impl Default for GuardsConfig {
 pub(super) struct Draft {
     /// The tokens of the text.
     pub(super) tokens: Vec<TokenLogprob>,
+    /// When each of them ends, in milliseconds; empty where that was not asked for.
+    pub(super) ends_ms: Vec<u32>,
     /// Mean logarithm of the probabilities of all that it wrote, its end included.
     pub(super) mean_logprob: f32,
     /// It ended the text itself; else it was stopped at a limit.
@@ -92,6 +94,9 @@ impl GuardsConfig {
         let mut guarded = None;
         while let Some((from, to)) = self.surplus(draft) {
             draft.tokens.drain(from..to);
+            if !draft.ends_ms.is_empty() {
+                draft.ends_ms.drain(from..to);
+            }
             guarded = Some(Guarded::Repetition);
         }
         guarded
@@ -155,7 +160,12 @@ mod tests {
 
     fn draft(text: &str, has_ended: bool) -> Draft {
         let token = |word: &str| TokenLogprob { bytes: format!(" {word}").into_bytes(), logprob: -0.1 };
-        Draft { tokens: text.split(' ').map(token).collect(), mean_logprob: -0.1, has_ended }
+        Draft {
+            tokens: text.split(' ').map(token).collect(),
+            mean_logprob: -0.1,
+            has_ended,
+            ..Draft::default()
+        }
     }
 
     fn shortened(text: &str, has_ended: bool) -> (String, Option<Guarded>) {

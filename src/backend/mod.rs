@@ -30,6 +30,7 @@ pub mod silero;
 pub mod smart_turn;
 mod stt_calls;
 pub mod whisper;
+mod word_times;
 mod worker;
 
 pub use catalog::{EngineSet, EnginesConfig, Loaded, load};

@@ -49,13 +49,14 @@ pub(super) async fn outcome(
     }
 }
 
-/// Adds what a window held to `whole`.
+/// Adds what a window held to `whole`. Times of words are of the whole audio by then.
 pub(super) fn append(whole: &mut Transcript, heard: Transcript) {
     if !heard.text.is_empty() && !whole.text.is_empty() {
         whole.text.push(' ');
     }
     whole.text.push_str(&heard.text);
     whole.tokens.extend(heard.tokens);
+    whole.words.extend(heard.words);
     whole.guarded = whole.guarded.or(heard.guarded);
     whole.no_speech_probability = whole.no_speech_probability.or(heard.no_speech_probability);
 }
@@ -64,6 +65,7 @@ pub(super) fn append(whole: &mut Transcript, heard: Transcript) {
 pub(super) fn drop_text(transcript: &mut Transcript, guarded: Guarded) {
     transcript.text.clear();
     transcript.tokens.clear();
+    transcript.words.clear();
     transcript.guarded = Some(guarded);
 }
 

@@ -25,4 +25,6 @@ pub struct ModelInfo {
     pub languages: Vec<String>,
     /// The voices that can be asked for, the default first; empty where it does not speak.
     pub voices: Vec<String>,
+    /// Whether it tells when each word was said; false where it does not hear.
+    pub word_times: bool,
 }

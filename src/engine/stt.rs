@@ -26,6 +26,11 @@ pub trait SttEngine: Send + Sync + Debug {
         Vec::new()
     }
 
+    /// Whether it tells when each word was said, to requests that ask.
+    fn tells_word_times(&self) -> bool {
+        false
+    }
+
     /// The process that it runs in, where that is not this one.
     fn process(&self) -> Option<EngineProcess> {
         None
@@ -41,6 +46,8 @@ pub struct SttRequest {
     pub language: Option<String>,
     /// Words that the speaker is likely to say: names, terms.
     pub prompt: Option<String>,
+    /// Whether the times of its words are wanted; engines that do not know them tell none.
+    pub word_times: bool,
 }
 
 /// What was said.
@@ -54,8 +61,22 @@ pub struct Transcript {
     pub no_speech_probability: Option<f32>,
     /// The tokens of the text and how sure the engine is of each; empty where it does not say.
     pub tokens: Vec<TokenLogprob>,
+    /// When each word was said; empty where that was not asked for, or the engine does not know. Joined by spaces, the
+    /// words are the text; their times go up and lie within the audio.
+    pub words: Vec<HeardWord>,
     /// What a guard against invented text did to it; `None` where it stands as the model wrote it.
     pub guarded: Option<Guarded>,
+}
+
+/// A word of a transcript and when it was said.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct HeardWord {
+    /// The word with the punctuation that stands at it.
+    pub text: String,
+    /// Milliseconds from the first sample to its begin.
+    pub start_ms: u32,
+    /// Milliseconds from the first sample to its end.
+    pub end_ms: u32,
 }
 
 /// What a guard against invented text found. Recognisers write sentences into silence, and repeat themselves.

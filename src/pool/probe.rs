@@ -37,7 +37,12 @@ const SILENCE: usize = STT_SAMPLE_RATE as usize / 2;
 
 impl Probed for dyn SttEngine {
     fn probe(self: Arc<Self>, cancel: CancelFlag) -> BoxFuture<'static, Result<(), EngineError>> {
-        let request = SttRequest { audio: Arc::from(vec![0.0; SILENCE]), language: None, prompt: None };
+        let request = SttRequest {
+            audio: Arc::from(vec![0.0; SILENCE]),
+            language: None,
+            prompt: None,
+            word_times: false,
+        };
         let call = self.transcribe(request, cancel);
         Box::pin(async move { call.await.map(|_transcript| ()) })
     }

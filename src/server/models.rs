@@ -92,7 +92,7 @@ fn unknown(name: &str, names: &[&str]) -> Response {
 }
 
 fn view(state: &ServerState, model: &ModelInfo) -> ModelView {
-    let ModelInfo { name, kind, languages, voices } = model.clone();
+    let ModelInfo { name, kind, languages, voices, .. } = model.clone();
     ModelView {
         id: name,
         object: "model",
@@ -108,8 +108,13 @@ mod tests {
 
     #[test]
     fn openais_names_are_taken_and_slips_of_the_pen_are_not() {
-        let model =
-            |name: &str, kind| ModelInfo { name: name.to_owned(), kind, languages: vec![], voices: vec![] };
+        let model = |name: &str, kind| ModelInfo {
+            name: name.to_owned(),
+            kind,
+            languages: vec![],
+            voices: vec![],
+            word_times: false,
+        };
         let models = [
             model("whisper", ModelKind::SpeechToText),
             model("espeak", ModelKind::TextToSpeech),

@@ -137,8 +137,12 @@ async fn text_out_of_silence_is_dropped() {
 async fn the_language_is_heard_unless_it_is_told() {
     let engine = load(&bare(model("probe", "f16", "german")));
     assert_eq!(hear(&engine, sound(1)).await.language.as_deref(), Some("de"));
-    let asked =
-        |language: &str| SttRequest { audio: sound(1).into(), language: Some(language.into()), prompt: None };
+    let asked = |language: &str| SttRequest {
+        audio: sound(1).into(),
+        language: Some(language.into()),
+        prompt: None,
+        word_times: false,
+    };
     let french = engine.transcribe(asked("fr"), CancelFlag::new()).await.expect("a transcript");
     assert_eq!(french.language.as_deref(), Some("fr"));
     let cantonese = engine.transcribe(asked("yue"), CancelFlag::new()).await;

@@ -64,7 +64,8 @@ async fn everything(engines: &EngineSet) -> (Vec<TtsEvent>, String, Vec<LlmEvent
     }
     let audio = resample(&audio, 22_050, STT_SAMPLE_RATE).expect("rates that it knows");
     let audio: Vec<f32> = audio.into_iter().map(|sample| f32::from(sample) / 32_768.0).collect();
-    let request = SttRequest { audio: audio.into(), language: Some("en".into()), prompt: None };
+    let request =
+        SttRequest { audio: audio.into(), language: Some("en".into()), prompt: None, word_times: false };
     let heard = engines.stt[0].engine.transcribe(request, CancelFlag::new()).await.expect("it hears");
     let answer = engines.llm[0].engine.generate(talk("What is the capital of France?"), CancelFlag::new());
     let answer: Vec<_> = answer.try_collect().await.expect("it answers");

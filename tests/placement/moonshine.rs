@@ -47,7 +47,7 @@ async fn heard(samples: &[i16]) -> String {
     let engine =
         MoonshineEngine::load(&moonshine(Placement::Server), &hearing(Placement::Server).engines.onnxruntime);
     let audio: Vec<f32> = samples.iter().map(|sample| f32::from(*sample) / 32_768.0).collect();
-    let request = SttRequest { audio: audio.into(), language: None, prompt: None };
+    let request = SttRequest { audio: audio.into(), language: None, prompt: None, word_times: false };
     let heard = engine.expect("the fixture loads").transcribe(request, CancelFlag::new()).await;
     heard.expect("a transcript").text
 }

@@ -96,7 +96,8 @@ async fn speech_both_ways_is_cancelled_too() {
     });
     let tts = OpenAiTts::open(&OpenAiTtsConfig { url, model, ..OpenAiTtsConfig::default() });
     let (flag, held) = watched();
-    let audio = SttRequest { audio: Arc::from(vec![0.0; 1600]), language: None, prompt: None };
+    let audio =
+        SttRequest { audio: Arc::from(vec![0.0; 1600]), language: None, prompt: None, word_times: false };
     let heard = stt.expect("it opens").transcribe(audio, flag.clone()).map(|outcome| outcome.err());
     let text = TtsRequest { text: "Hi.".into(), voice: "alloy".into(), speed: 1.0 };
     let mut speech = tts.expect("it opens").synthesize(text, flag.clone());

@@ -23,7 +23,7 @@ async fn hear(config: &OpenAiSttConfig, request: SttRequest) -> Result<Transcrip
 
 fn speech() -> SttRequest {
     let audio: Vec<f32> = (0..3200).map(|n| (n as f32 / 10.0).sin() / 2.0).collect();
-    SttRequest { audio: Arc::from(audio), language: None, prompt: None }
+    SttRequest { audio: Arc::from(audio), language: None, prompt: None, word_times: false }
 }
 
 /// The fields of a form: name and value.

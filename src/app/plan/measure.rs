@@ -81,7 +81,12 @@ async fn works(engines: &EngineSet) -> Result<Vec<WorkCost>, EngineError> {
 async fn stt(engine: &Arc<dyn SttEngine>, speech: &[Arc<[f32]>; 2]) -> Result<WorkCost, EngineError> {
     let mut points = Vec::new();
     for audio in speech {
-        let request = SttRequest { audio: Arc::clone(audio), language: Some("en".to_owned()), prompt: None };
+        let request = SttRequest {
+            audio: Arc::clone(audio),
+            language: Some("en".to_owned()),
+            prompt: None,
+            word_times: false,
+        };
         let cost =
             least(async || engine.transcribe(request.clone(), CancelFlag::new()).await.map(drop)).await?;
         points.push((seconds(audio.len(), STT_SAMPLE_RATE), cost));

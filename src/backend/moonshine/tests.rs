@@ -50,7 +50,7 @@ fn sound(samples: usize) -> Vec<f32> {
 }
 
 fn request(audio: Vec<f32>) -> SttRequest {
-    SttRequest { audio: audio.into(), language: None, prompt: None }
+    SttRequest { audio: audio.into(), language: None, prompt: None, word_times: false }
 }
 
 async fn hear(engine: &MoonshineEngine, audio: Vec<f32>) -> Transcript {

@@ -6,13 +6,13 @@ use isolang::Language;
 use reqwest::multipart::{Form, Part};
 use serde::Deserialize;
 
-use super::config::OpenAiSttConfig;
+use super::config::{OpenAiSttConfig, TranscriptFormat};
 use super::upstream::{MAX_ANSWER, Upstream};
 use super::wait::Patience;
 use crate::audio::pcm::sample_to_i16;
 use crate::audio::wav::encode_wav;
 use crate::backend::LoadError;
-use crate::engine::stt::{STT_SAMPLE_RATE, SttEngine, SttRequest, TokenLogprob, Transcript};
+use crate::engine::stt::{HeardWord, STT_SAMPLE_RATE, SttEngine, SttRequest, TokenLogprob, Transcript};
 use crate::engine::{CancelFlag, EngineError, EngineFuture};
 
 /// Speech-to-text behind a URL.
@@ -34,6 +34,10 @@ impl SttEngine for OpenAiStt {
         Some(self.upstream.reach(cancel))
     }
 
+    fn tells_word_times(&self) -> bool {
+        self.config.response_format == TranscriptFormat::VerboseJson
+    }
+
     fn transcribe(&self, request: SttRequest, cancel: CancelFlag) -> EngineFuture<Transcript> {
         let (upstream, config) = (Arc::clone(&self.upstream), Arc::clone(&self.config));
         Box::pin(async move {
@@ -48,13 +52,18 @@ async fn transcribe(
     config: &OpenAiSttConfig,
     request: SttRequest,
 ) -> Result<Transcript, EngineError> {
+    let wants_words = request.word_times && config.response_format == TranscriptFormat::VerboseJson;
     let form = form(config, &request).map_err(|reason| upstream.failed(reason))?;
     let texts = [request.prompt.as_deref().unwrap_or_default()];
     let response = upstream.send(upstream.post("audio/transcriptions").multipart(form), &texts).await?;
     let body = upstream.body(response, MAX_ANSWER).await?;
     let answer: Answer = serde_json::from_slice(&body)
         .map_err(|_| upstream.failed("it answered with what is no transcript; check url".to_owned()))?;
-    Ok(answer.into())
+    let transcript: Transcript = answer.into();
+    if wants_words && transcript.words.is_empty() && !transcript.text.is_empty() {
+        return Err(upstream.failed("it told no times of words (`words`), for which it was asked".to_owned()));
+    }
+    Ok(transcript)
 }
 
 fn form(config: &OpenAiSttConfig, request: &SttRequest) -> Result<Form, String> {
@@ -67,6 +76,9 @@ fn form(config: &OpenAiSttConfig, request: &SttRequest) -> Result<Form, String> 
         .text("response_format", config.response_format.as_str());
     if let Some(language) = request.language.clone().or_else(|| config.language.clone()) {
         form = form.text("language", language);
+    }
+    if request.word_times && config.response_format == TranscriptFormat::VerboseJson {
+        form = form.text("timestamp_granularities[]", "word").text("timestamp_granularities[]", "segment");
     }
     if let Some(prompt) = request.prompt.clone().filter(|prompt| !prompt.is_empty()) {
         form = form.text("prompt", prompt);
@@ -84,6 +96,15 @@ struct Answer {
     segments: Option<Vec<Segment>>,
     #[serde(default)]
     logprobs: Option<Vec<Logprob>>,
+    #[serde(default)]
+    words: Option<Vec<Word>>,
+}
+
+#[derive(Deserialize)]
+struct Word {
+    word: String,
+    start: f64,
+    end: f64,
 }
 
 #[derive(Deserialize)]
@@ -115,9 +136,23 @@ impl From<Answer> for Transcript {
             language: answer.language.as_deref().and_then(language_code),
             no_speech_probability: no_speech.map(|probability| probability.clamp(0.0, 1.0)),
             tokens: answer.logprobs.unwrap_or_default().into_iter().map(token).collect(),
+            words: words(answer.words.unwrap_or_default()),
             guarded: None,
         }
     }
+}
+
+/// Times in order, whatever was told.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number that saturates")]
+fn words(told: Vec<Word>) -> Vec<HeardWord> {
+    let ms = |seconds: f64| (seconds * 1_000.0).round() as u32;
+    let mut before = 0;
+    let mut word = |Word { word, start, end }: Word| {
+        let start_ms = ms(start).max(before);
+        before = ms(end).max(start_ms);
+        HeardWord { text: word.trim().to_owned(), start_ms, end_ms: before }
+    };
+    told.into_iter().map(&mut word).collect()
 }
 
 /// The ISO 639-1 code of a language that is told as a code, or, as OpenAI does, by its English name.
@@ -155,6 +190,10 @@ mod tests {
         assert_eq!(verbose.no_speech_probability, Some(0.1));
         assert_eq!(verbose.tokens[0], TokenLogprob { bytes: vec![71, 117], logprob: -0.5 });
         assert_eq!(verbose.tokens[1].bytes, "ä".as_bytes());
+        let words = read(json!({"text": "Hi you", "words": [
+            {"word": " Hi", "start": 0.12, "end": 0.4}, {"word": "you", "start": 0.3, "end": 0.25}]}));
+        let word = |text: &str, start_ms, end_ms| HeardWord { text: text.into(), start_ms, end_ms };
+        assert_eq!(words.words, [word("Hi", 120, 400), word("you", 400, 400)]);
     }
 
     #[test]

@@ -89,9 +89,15 @@ fn build(load: &Load, gate: Arc<PipeGate>) -> Result<(Arc<str>, AnyEngine), Load
 
 fn describe(engine: &AnyEngine) -> Description {
     match engine {
-        AnyEngine::Stt(engine) => Description { languages: engine.languages(), voices: Vec::new() },
+        AnyEngine::Stt(engine) => Description {
+            languages: engine.languages(),
+            voices: Vec::new(),
+            word_times: engine.tells_word_times(),
+        },
         AnyEngine::Llm(_) => Description::default(),
-        AnyEngine::Tts(engine) => Description { languages: engine.languages(), voices: engine.voices() },
+        AnyEngine::Tts(engine) => {
+            Description { languages: engine.languages(), voices: engine.voices(), word_times: false }
+        }
     }
 }
 

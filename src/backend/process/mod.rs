@@ -120,6 +120,10 @@ impl SttEngine for ProcessEngine {
         self.description.languages.clone()
     }
 
+    fn tells_word_times(&self) -> bool {
+        self.description.word_times
+    }
+
     fn process(&self) -> Option<EngineProcess> {
         self.process()
     }

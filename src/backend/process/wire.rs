@@ -75,6 +75,7 @@ pub(super) enum FromEngine {
 pub(super) struct Description {
     pub(super) languages: Vec<String>,
     pub(super) voices: Vec<String>,
+    pub(super) word_times: bool,
 }
 
 /// What is asked of an engine.
@@ -92,6 +93,7 @@ pub(super) struct Utterance {
     audio: Arc<[f32]>,
     language: Option<String>,
     prompt: Option<String>,
+    word_times: bool,
 }
 
 /// An [`LlmRequest`].
@@ -116,14 +118,14 @@ pub(super) enum Output {
 }
 
 impl From<SttRequest> for Utterance {
-    fn from(SttRequest { audio, language, prompt }: SttRequest) -> Self {
-        Self { audio, language, prompt }
+    fn from(SttRequest { audio, language, prompt, word_times }: SttRequest) -> Self {
+        Self { audio, language, prompt, word_times }
     }
 }
 
 impl From<Utterance> for SttRequest {
-    fn from(Utterance { audio, language, prompt }: Utterance) -> Self {
-        Self { audio, language, prompt }
+    fn from(Utterance { audio, language, prompt, word_times }: Utterance) -> Self {
+        Self { audio, language, prompt, word_times }
     }
 }
 

@@ -166,7 +166,7 @@ mod tests {
     fn tone(hz: f32, ms: usize) -> SttRequest {
         let step = hz * std::f32::consts::TAU / STT_SAMPLE_RATE as f32;
         let audio = (0..ms * 16).map(|n| (n as f32 * step).sin()).collect::<Vec<_>>().into();
-        SttRequest { audio, language: Some("en".into()), prompt: None }
+        SttRequest { audio, language: Some("en".into()), prompt: None, word_times: false }
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@
 //! Read [`WhisperEngine`] first, then `transcriber`.
 
 mod abort;
+mod alignment;
 mod audio;
 mod context;
 mod cost;
@@ -60,6 +61,9 @@ pub struct WhisperConfig {
     /// Temperature by which a doubtful text is tried again, up to 1, as OpenAI's own decoder does with 0.2. 0 tries
     /// once: a second try costs as much time as the first.
     pub temperature_step: f64,
+    /// Whether it can tell when each word was said (`timestamp_granularities[]=word`). Each call then aligns its text
+    /// with the audio, whoever asks.
+    pub word_times: bool,
     /// Guards against invented text.
     pub guards: GuardsConfig,
     /// What the operator knows of its cost; the rest is worked out from the model file.
@@ -79,6 +83,7 @@ impl Default for WhisperConfig {
             audio_ctx: AudioCtx::Auto,
             audio_ctx_margin: None,
             temperature_step: 0.0,
+            word_times: false,
             guards: GuardsConfig::default(),
             cost: OwnCost::default(),
         }
@@ -90,6 +95,7 @@ impl Default for WhisperConfig {
 pub struct WhisperEngine {
     name: String,
     languages: Vec<String>,
+    word_times: bool,
     worker: Worker<Job>,
 }
 
@@ -98,14 +104,19 @@ impl WhisperEngine {
     pub fn load(config: &WhisperConfig) -> Result<Self, LoadError> {
         let file = check_file(config)?;
         whisper_rs::install_logging_hooks();
-        let context = WhisperContext::new_with_params(&config.model, WhisperContextParameters::default())
+        let mut parameters = WhisperContextParameters::default();
+        if config.word_times {
+            parameters.dtw_parameters(alignment::parameters(&file));
+        }
+        let context = WhisperContext::new_with_params(&config.model, parameters)
             .map(Arc::new)
             .map_err(|error| invalid(config, &error.to_string()))?;
         check_language(config, file)?;
         let bodies = (0..config.slots).map(|_| body(config, &context, file));
         let bodies = bodies.collect::<Result<Vec<_>, _>>()?;
         let languages = languages(config, file);
-        Ok(Self { name: config.name.clone(), languages, worker: Worker::start(&config.name, bodies)? })
+        let (name, word_times) = (config.name.clone(), config.word_times);
+        Ok(Self { languages, word_times, worker: Worker::start(&name, bodies)?, name })
     }
 }
 
@@ -121,6 +132,10 @@ impl SttEngine for WhisperEngine {
 
     fn languages(&self) -> Vec<String> {
         self.languages.clone()
+    }
+
+    fn tells_word_times(&self) -> bool {
+        self.word_times
     }
 }
 

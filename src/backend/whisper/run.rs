@@ -85,8 +85,14 @@ pub(super) fn draft(state: &WhisperState, first_special: i32) -> Draft {
             if id < first_special {
                 let bytes = token.to_bytes().unwrap_or_default().to_vec();
                 draft.tokens.push(TokenLogprob { bytes, logprob });
+                // In hundredths of a second; -1 where the context does not align. whisper.cpp tells where a token's
+                // sound ends.
+                draft.ends_ms.extend(u32::try_from(token.token_data().t_dtw * 10));
             }
         }
+    }
+    if draft.ends_ms.len() != draft.tokens.len() {
+        draft.ends_ms.clear();
     }
     draft.mean_logprob = if count > 0.0 { sum / count } else { 0.0 };
     draft

@@ -8,7 +8,10 @@ use tokio::time::{Duration, timeout};
 use super::*;
 use crate::backend::espeak::{EspeakConfig, EspeakTts};
 use crate::engine::EngineError;
-use crate::engine::tts::{TtsEngine, TtsEvent, TtsRequest};
+use crate::engine::tts::{TimedWord, TtsEngine, TtsEvent, TtsRequest};
+
+/// Silence before the speech of tests, in samples of espeak-ng's rate.
+const LEAD: usize = 4000;
 
 /// A path below the repository's root, where tests of any directory find it.
 fn root(path: &str) -> PathBuf {
@@ -26,20 +29,33 @@ fn engine() -> WhisperEngine {
 }
 
 fn request(audio: Vec<f32>) -> SttRequest {
-    SttRequest { audio: audio.into(), language: None, prompt: None }
+    SttRequest { audio: audio.into(), language: None, prompt: None, word_times: false }
 }
 
 /// `text` in espeak-ng's voice, at 16 kHz by linear interpolation.
 async fn spoken(text: &str) -> Vec<f32> {
+    spoken_words(text).await.0
+}
+
+/// The same, and when espeak-ng says each word.
+async fn spoken_words(text: &str) -> (Vec<f32>, Vec<TimedWord>) {
     let tts = EspeakTts::load(&EspeakConfig::default()).expect("apt-get install espeak-ng");
     let request = TtsRequest { text: text.into(), voice: "en-us".into(), speed: 1.0 };
     let events: Vec<TtsEvent> =
         tts.synthesize(request, CancelFlag::new()).try_collect().await.expect("speech");
-    let mut samples = vec![0.0; 4000];
+    let mut samples = vec![0.0; LEAD];
+    let mut words = Vec::new();
     for event in events {
-        if let TtsEvent::Audio(chunk) = event {
-            samples.extend(chunk.samples.iter().map(|sample| f32::from(*sample) / 32_768.0));
+        match event {
+            TtsEvent::Audio(chunk) => {
+                samples.extend(chunk.samples.iter().map(|sample| f32::from(*sample) / 32_768.0));
+            }
+            TtsEvent::Words(told) => words = told,
         }
+    }
+    let lead_ms = (LEAD * 1_000 / 22_050) as u32;
+    for word in &mut words {
+        (word.start_ms, word.end_ms) = (word.start_ms + lead_ms, word.end_ms + lead_ms);
     }
     let len = samples.len() * 16_000 / 22_050;
     let at = |n: usize| {
@@ -48,7 +64,7 @@ async fn spoken(text: &str) -> Vec<f32> {
         let next = samples.get(index + 1).copied().unwrap_or_default();
         samples[index] * (1.0 - part) + next * part
     };
-    (0..len).map(at).collect()
+    ((0..len).map(at).collect(), words)
 }
 
 fn words(text: &str) -> Vec<String> {
@@ -92,6 +108,50 @@ async fn any_audio_is_survived() {
         let len = audio.len();
         let heard = engine.transcribe(request(audio), CancelFlag::new()).await;
         assert!(heard.is_ok(), "{len} samples: {heard:?}");
+    }
+}
+
+/// Against the times of espeak-ng's own synthesis, in audio time.
+#[tokio::test]
+async fn words_are_told_when_they_were_said() {
+    let engine = WhisperEngine::load(&WhisperConfig { word_times: true, ..config() }).expect("it loads");
+    assert!(engine.tells_word_times());
+    let mut off = Vec::new();
+    for text in ["Hello, how are you today?", "My favourite colour is green.", "What is my favourite food?"] {
+        let (audio, said) = spoken_words(text).await;
+        let whole_ms = (audio.len() / 16) as u32;
+        let asked = SttRequest { word_times: true, ..request(audio.clone()) };
+        let heard = engine.transcribe(asked, CancelFlag::new()).await.expect("a transcript");
+        let told: Vec<&str> = heard.words.iter().map(|word| word.text.as_str()).collect();
+        assert_eq!(told.join(" "), heard.text);
+        assert_eq!(words(&heard.text), words(text), "else there is nothing to compare");
+        for (word, said) in heard.words.iter().zip(&said) {
+            assert!(word.start_ms < word.end_ms && word.end_ms <= whole_ms, "{word:?} of {whole_ms}");
+            off.push((word.start_ms.abs_diff(said.start_ms), word.end_ms.abs_diff(said.end_ms)));
+        }
+        assert!(heard.words.is_sorted_by(|a, b| a.end_ms <= b.start_ms), "{:?}", heard.words);
+        let unasked = engine.transcribe(request(audio), CancelFlag::new()).await.expect("a transcript");
+        assert_eq!((unasked.words.len(), unasked.text), (0, heard.text), "it costs the caller nothing");
+    }
+    // 20 ms a position; the heads see a word's end when they look at the next.
+    assert!(off.iter().all(|(start, end)| *start <= 300 && *end <= 300), "{off:?}");
+    let mean = off.iter().map(|(start, end)| start + end).sum::<u32>() / (2 * off.len() as u32);
+    assert!(mean <= 90, "{mean} ms: {off:?}");
+}
+
+/// Each length that the encoder can be set to, and the longest: whisper.cpp would end the process.
+#[tokio::test]
+async fn audio_of_any_length_is_aligned() {
+    let config = WhisperConfig { word_times: true, audio_ctx_margin: Some(0), ..config() };
+    let engine = WhisperEngine::load(&config).expect("it loads");
+    let speech = spoken("Hello, how are you today?").await;
+    for samples in [0, 1, 1_600, 10_240, 20_480, 20_481, 30_720, 245_760, 245_761, 16_000 * 20] {
+        let audio: Vec<f32> = speech.iter().copied().cycle().take(samples).collect();
+        let asked = SttRequest { word_times: true, ..request(audio) };
+        let heard = engine.transcribe(asked, CancelFlag::new()).await.expect("a transcript");
+        let told: Vec<&str> = heard.words.iter().map(|word| word.text.as_str()).collect();
+        assert_eq!(told.join(" "), heard.text, "{samples} samples");
+        assert!(heard.words.iter().all(|word| word.end_ms as usize <= samples / 16), "{heard:?}");
     }
 }
 

@@ -15,12 +15,15 @@ use super::{WhisperConfig, language};
 use crate::backend::cuts::windows;
 use crate::backend::guards::Draft;
 use crate::backend::stt_calls::{Job, append, drop_text, finish};
+use crate::backend::word_times::words;
 use crate::engine::EngineError;
 use crate::engine::stt::{Guarded, SttRequest, Transcript};
 use crate::telemetry::metrics as names;
 
 /// Characters of a prompt that are worth tokenizing: the last ones, since its end is what counts.
 const MAX_PROMPT_CHARS: usize = 2000;
+/// Milliseconds of a position of the encoder.
+const POSITION_MS: usize = 20;
 
 /// What a thread starts from.
 #[derive(Clone, Debug)]
@@ -69,6 +72,9 @@ impl Transcriber {
         let transcript = self.transcribe_windows(&mut state, request, (language, &prompt), abort);
         self.state = Some(state);
         let mut transcript = transcript?;
+        if !request.word_times {
+            transcript.words.clear();
+        }
         finish(&self.seed.config.name, &mut transcript, &self.seed.config.guards, &request.audio);
         Ok(transcript)
     }
@@ -83,12 +89,17 @@ impl Transcriber {
         let mut whole = Transcript::default();
         let window = usize::try_from(self.seed.file.sizes.audio_ctx).unwrap_or_default();
         for range in windows(&request.audio, window_len(window)) {
+            let (start_ms, end_ms) = (ms(range.start), ms(range.end));
             let audio = fill_up(&request.audio[range]);
             if language.is_none() && self.seed.file.languages() > 0 {
                 alive(abort)?;
                 language = Some(self.detect(state, &audio)?);
             }
-            let heard = self.hear_window(state, &audio, (language, prompt), abort)?;
+            let mut heard = self.hear_window(state, &audio, (language, prompt), abort)?;
+            for word in &mut heard.words {
+                word.start_ms = (word.start_ms + start_ms).min(end_ms);
+                word.end_ms = (word.end_ms + start_ms).min(end_ms);
+            }
             append(&mut whole, heard);
         }
         whole.language = language.or(Some(0)).and_then(whisper_rs::get_lang_str).map(str::to_owned);
@@ -122,6 +133,7 @@ impl Transcriber {
                 return Ok(heard);
             }
         }
+        heard.words = words(&draft.tokens, &draft.ends_ms, audio);
         heard.tokens = draft.tokens;
         Ok(heard)
     }
@@ -139,6 +151,11 @@ impl Transcriber {
         params.set_max_tokens(i32::try_from(max_tokens(audio.len())).unwrap_or_default());
         if !prompt.is_empty() {
             params.set_tokens(prompt);
+        }
+        if self.seed.config.word_times {
+            // whisper.cpp ends the process where audio to align is longer than what the encoder works on.
+            let most = positions * POSITION_MS;
+            params.set_duration_ms(i32::try_from(most.min(audio.len() / 16)).unwrap_or_default());
         }
         match run(state, params, audio, abort) {
             Ok(()) => Ok(draft(state, self.seed.context.token_eot())),
@@ -194,6 +211,10 @@ impl Transcriber {
     fn failed(&self, error: &WhisperError) -> EngineError {
         EngineError::Failed { engine: self.seed.config.name.clone(), reason: error.to_string() }
     }
+}
+
+fn ms(samples: usize) -> u32 {
+    u32::try_from(samples / 16).unwrap_or(u32::MAX)
 }
 
 fn alive(abort: &Abort<'_>) -> Result<(), EngineError> {

@@ -153,6 +153,11 @@ pub(super) const KEYS: &[Key] = &[
         Between(0.0, 1.0),
     ),
     key(
+        "engines.stt[*].word_times",
+        "`whisper`: whether it can tell when each word was said; each call then aligns its text, whoever asks",
+        Any("true or false"),
+    ),
+    key(
         "engines.stt[*].guards.no_speech_probability",
         "A text the model is unsure of is dropped above this probability of \"no speech\"; 0: never",
         Between(0.0, 1.0),

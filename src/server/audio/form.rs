@@ -8,7 +8,7 @@ use axum::extract::multipart::{Field, MultipartError};
 use axum::http::StatusCode;
 use tokio::time::timeout;
 
-use super::formats::{FORMATS, TextFormat, Wanted};
+use super::formats::{FORMATS, TextFormat, Times, Wanted};
 use crate::server::outside::RequestError;
 
 /// How long a client may take to send its file.
@@ -35,6 +35,7 @@ struct Fields {
     format: Option<TextFormat>,
     stream: bool,
     logprobs: bool,
+    times: Times,
 }
 
 impl Form {
@@ -72,7 +73,7 @@ impl Fields {
             "response_format" => self.format = Some(format(&text)?),
             "temperature" => temperature(&text)?,
             "stream" => self.stream = flag(&text)?,
-            "timestamp_granularities" | "timestamp_granularities[]" => granularity(&text)?,
+            "timestamp_granularities" | "timestamp_granularities[]" => granularity(&text, &mut self.times)?,
             "include" | "include[]" if text == "logprobs" => self.logprobs = true,
             "include" | "include[]" => {
                 let message = format!("'include' holds '{text}'; 'logprobs' is all there is.");
@@ -103,12 +104,17 @@ impl Fields {
                 "With 'stream', 'response_format' is 'json' or 'text'; subtitles and segments come whole.";
             return Err(RequestError::field("response_format", message));
         }
-        let Self { model, language, prompt, stream, logprobs, .. } = self;
+        let Self { model, language, prompt, stream, logprobs, times, .. } = self;
         if logprobs && format != TextFormat::Json {
             let message = "'include' holds 'logprobs', which 'response_format' 'json' alone has.";
             return Err(RequestError::field("include", message));
         }
-        Ok(Form { file, model, prompt, wanted: Wanted { format, language, logprobs }, stream })
+        if times.words && format != TextFormat::VerboseJson {
+            let message =
+                "'timestamp_granularities' holds 'word', which 'response_format' 'verbose_json' alone has.";
+            return Err(RequestError::field("timestamp_granularities", message));
+        }
+        Ok(Form { file, model, prompt, wanted: Wanted { format, language, logprobs, times }, stream })
     }
 }
 
@@ -141,15 +147,16 @@ fn flag(text: &str) -> Result<bool, RequestError> {
     }
 }
 
-fn granularity(text: &str) -> Result<(), RequestError> {
-    if text == "segment" {
-        return Ok(());
+fn granularity(text: &str, times: &mut Times) -> Result<(), RequestError> {
+    match text {
+        "segment" => times.segments = true,
+        "word" => times.words = true,
+        _ => {
+            let message = format!("'timestamp_granularities' holds '{text}'; use 'word' or 'segment'.");
+            return Err(RequestError::field("timestamp_granularities", message));
+        }
     }
-    let message = format!(
-        "'timestamp_granularities' holds '{text}'; the engine knows no times of words. 'segment' is possible: \
-         what is said between two pauses."
-    );
-    Err(RequestError::field("timestamp_granularities", message))
+    Ok(())
 }
 
 fn broken(error: &MultipartError, max_bytes: usize) -> RequestError {
@@ -186,7 +193,7 @@ mod tests {
         for (result, param, part) in [
             (format("diarized_json").map(drop), "response_format", "json, text, verbose_json, srt, vtt"),
             (format("yaml").map(drop), "response_format", "unknown"),
-            (granularity("word"), "timestamp_granularities", "'segment' is possible"),
+            (granularity("letter", &mut Times::default()), "timestamp_granularities", "'word' or 'segment'"),
             (temperature("7"), "temperature", "from 0 to 1"),
             (temperature("warm"), "temperature", "'warm'"),
             (flag("maybe").map(drop), "stream", "true or false"),
@@ -196,10 +203,10 @@ mod tests {
             assert!(message.contains(part), "{message}");
         }
         assert_eq!(format("srt"), Ok(TextFormat::Srt));
-        assert_eq!(
-            (flag("True"), flag("false"), temperature("0.2"), granularity("segment")),
-            (Ok(true), Ok(false), Ok(()), Ok(()))
-        );
+        assert_eq!((flag("True"), flag("false"), temperature("0.2")), (Ok(true), Ok(false), Ok(())));
+        let mut times = Times::default();
+        assert_eq!((granularity("segment", &mut times), granularity("word", &mut times)), (Ok(()), Ok(())));
+        assert_eq!(times, Times { words: true, segments: true });
     }
 
     #[test]
@@ -216,5 +223,13 @@ mod tests {
             |format| Fields { file: file(), format: Some(format), stream: true, ..Fields::default() };
         assert_eq!(judge(streamed(TextFormat::Srt), 9).err(), Some(Some("response_format")));
         assert!(judge(streamed(TextFormat::Text), 9).is_ok_and(|form| form.stream));
+        let words = |format| Fields {
+            file: file(),
+            format: Some(format),
+            times: Times { words: true, segments: false },
+            ..Fields::default()
+        };
+        assert_eq!(judge(words(TextFormat::Json), 9).err(), Some(Some("timestamp_granularities")));
+        assert!(judge(words(TextFormat::VerboseJson), 9).is_ok_and(|form| form.wanted.times.words));
     }
 }

@@ -1,7 +1,7 @@
 //! A transcript in the formats that clients ask for. Pure.
 //!
-//! The engine knows no times; what is known is when each stretch of speech between two pauses began and ended,
-//! and that is what segments and subtitles show.
+//! What is always known is when each stretch of speech between two pauses began and ended, and that is what segments
+//! and subtitles show; times of words are the engine's, where it tells them.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::engine::stt::TokenLogprob;
+use crate::engine::stt::{HeardWord, TokenLogprob};
 
 /// Formats that are made.
 pub(super) const FORMATS: &[(&str, TextFormat)] = &[
@@ -46,6 +46,29 @@ pub(super) struct Segment {
     pub(super) language: Option<String>,
     /// The tokens and how sure the engine is of each; empty where it does not say.
     pub(super) tokens: Vec<TokenLogprob>,
+    /// When each word was said; empty where that was not asked for.
+    pub(super) words: Vec<TimedWord>,
+}
+
+/// A word and when it was said.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct TimedWord {
+    text: String,
+    /// Begin and end in milliseconds from the begin of the file.
+    span_ms: (u64, u64),
+}
+
+impl TimedWord {
+    /// A word of a piece that begins at `begin_ms`.
+    pub(super) fn of(word: HeardWord, begin_ms: u64) -> Self {
+        let at = |ms: u32| begin_ms + u64::from(ms);
+        Self { span_ms: (at(word.start_ms), at(word.end_ms)), text: word.text }
+    }
+
+    /// In OpenAI's shape.
+    fn json(&self) -> Value {
+        json!({"word": self.text, "start": seconds(self.span_ms.0), "end": seconds(self.span_ms.1)})
+    }
 }
 
 impl Segment {
@@ -72,6 +95,16 @@ pub(super) struct Wanted {
     pub(super) language: Option<String>,
     /// Whether how sure the engine is of each token.
     pub(super) logprobs: bool,
+    /// Which times, in `verbose_json`.
+    pub(super) times: Times,
+}
+
+/// Which times a transcript tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Times {
+    pub(super) words: bool,
+    /// Asked for by name; those of segments are told where nothing is asked for.
+    pub(super) segments: bool,
 }
 
 /// All that was said.
@@ -111,7 +144,9 @@ impl Transcription {
                 }
                 axum::Json(answer).into_response()
             }
-            TextFormat::VerboseJson => axum::Json(self.verbose(wanted.language.as_deref())).into_response(),
+            TextFormat::VerboseJson => {
+                axum::Json(self.verbose(wanted.language.as_deref(), wanted.times)).into_response()
+            }
             TextFormat::Text => (plain, self.text() + "\n").into_response(),
             TextFormat::Srt => (plain, self.srt()).into_response(),
             TextFormat::Vtt => {
@@ -120,17 +155,23 @@ impl Transcription {
         }
     }
 
-    fn verbose(&self, asked: Option<&str>) -> Value {
+    fn verbose(&self, asked: Option<&str>, times: Times) -> Value {
         let heard = self.segments.iter().find_map(|segment| segment.language.as_deref());
-        let segments: Vec<Value> = self.segments.iter().enumerate().map(segment).collect();
-        json!({
+        let mut verbose = json!({
             "task": "transcribe",
             "language": heard.or(asked).unwrap_or("unknown"),
             "duration": self.seconds,
             "text": self.text(),
-            "segments": segments,
             "usage": self.usage(),
-        })
+        });
+        if times.words {
+            let words = self.segments.iter().flat_map(|segment| &segment.words);
+            verbose["words"] = words.map(TimedWord::json).collect();
+        }
+        if times.segments || !times.words {
+            verbose["segments"] = self.segments.iter().enumerate().map(segment).collect();
+        }
+        verbose
     }
 
     fn srt(&self) -> String {
@@ -157,12 +198,15 @@ impl Transcription {
 /// A segment in OpenAI's shape; null is what the engine does not tell.
 fn segment((id, segment): (usize, &Segment)) -> Value {
     let (begin, end) = segment.span_ms;
-    let seconds = |ms: u64| ms as f64 / 1_000.0;
     json!({
         "id": id, "seek": begin / 10, "start": seconds(begin), "end": seconds(end), "text": segment.text,
         "tokens": [], "temperature": 0.0,
         "avg_logprob": segment.mean_logprob(), "compression_ratio": null, "no_speech_prob": null,
     })
+}
+
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1_000.0
 }
 
 fn time(ms: u64, point: char) -> String {
@@ -178,7 +222,8 @@ mod tests {
         let segment = |text: &str, span_ms| {
             let token = |logprob| TokenLogprob { bytes: b"x".to_vec(), logprob };
             let tokens = if text == "Bye." { Vec::new() } else { vec![token(-0.5), token(-0.25)] };
-            Segment { text: text.to_owned(), span_ms, language: Some("en".to_owned()), tokens }
+            let words = text.split(' ').map(|text| TimedWord { text: text.to_owned(), span_ms }).collect();
+            Segment { text: text.to_owned(), span_ms, language: Some("en".to_owned()), tokens, words }
         };
         let segments = vec![segment("Good morning.", (320, 1_500)), segment("Bye.", (3_600_050, 3_661_999))];
         Transcription { segments, seconds: 3_662.25 }
@@ -196,7 +241,7 @@ mod tests {
 
     #[test]
     fn verbose_json_has_segments_and_what_is_unknown_is_null() {
-        let verbose = transcription().verbose(Some("de"));
+        let verbose = transcription().verbose(Some("de"), Times::default());
         assert_eq!((&verbose["text"], &verbose["language"]), (&json!("Good morning. Bye."), &json!("en")));
         assert_eq!((&verbose["duration"], &verbose["usage"]["seconds"]), (&json!(3662.25), &json!(3663.0)));
         let segment = &verbose["segments"][1];
@@ -211,7 +256,23 @@ mod tests {
             logprobs,
             [-0.5, -0.25].map(|logprob| json!({"token": "x", "bytes": [120], "logprob": logprob}))
         );
-        assert_eq!(Transcription::default().verbose(Some("de"))["language"], "de");
-        assert_eq!(Transcription::default().verbose(None)["language"], "unknown");
+        assert_eq!(verbose.get("words"), None, "they were not asked for");
+        assert_eq!(Transcription::default().verbose(Some("de"), Times::default())["language"], "de");
+        assert_eq!(Transcription::default().verbose(None, Times::default())["language"], "unknown");
+    }
+
+    #[test]
+    fn times_of_words_are_told_where_they_are_asked_for() {
+        let word = HeardWord { text: "Hi,".to_owned(), start_ms: 40, end_ms: 250 };
+        assert_eq!(TimedWord::of(word, 1_000).json(), json!({"word": "Hi,", "start": 1.04, "end": 1.25}));
+        for (words, segments, keys) in
+            [(true, false, [true, false]), (true, true, [true, true]), (false, true, [false, true])]
+        {
+            let verbose = transcription().verbose(None, Times { words, segments });
+            assert_eq!(["words", "segments"].map(|key| verbose.get(key).is_some()), keys);
+        }
+        let verbose = transcription().verbose(None, Times { words: true, segments: false });
+        assert_eq!(verbose["words"].as_array().map(Vec::len), Some(3));
+        assert_eq!(verbose["words"][2], json!({"word": "Bye.", "start": 3600.05, "end": 3661.999}));
     }
 }

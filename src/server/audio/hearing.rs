@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::formats::Segment;
+use super::formats::{Segment, TimedWord};
 use super::pieces::{Piece, PieceCutter};
 use crate::audio::{MediaReader, Resampler};
 use crate::engine::stt::{STT_SAMPLE_RATE, SttRequest, Transcript};
@@ -41,6 +41,8 @@ pub(super) struct Recording {
     pub(super) file: Bytes,
     pub(super) language: Option<String>,
     pub(super) prompt: Option<String>,
+    /// Whether the times of words are wanted.
+    pub(super) word_times: bool,
     /// The longest that it may be, in seconds.
     pub(super) max_audio_s: u64,
 }
@@ -59,7 +61,7 @@ pub(super) struct Listener {
 impl Listener {
     /// Transcribes it all.
     pub(super) async fn hear(self, recording: Recording) -> Result<Result<(), RequestError>, Gone> {
-        let Recording { file, language, prompt, max_audio_s } = recording;
+        let Recording { file, language, prompt, word_times, max_audio_s } = recording;
         let (sender, mut cuts) = mpsc::channel(AHEAD_CAPACITY);
         let cutting = Cutting::new(self.detector, sender, max_audio_s);
         drop(self.runtime.spawn_blocking("decode", move || cutting.run(file)));
@@ -75,15 +77,17 @@ impl Listener {
             };
             let span_ms = (ms(piece.voice.start), ms(piece.voice.end));
             let lease = LeaseRequest { holder, class, deadline: Instant::now() + PATIENCE };
-            let audio = piece.samples.into();
-            let request = SttRequest { audio, language: language.clone(), prompt: prompt.clone() };
+            let (audio, begin_ms) = (piece.samples.into(), ms(piece.begin));
+            let (language, prompt) = (language.clone(), prompt.clone());
+            let request = SttRequest { audio, language, prompt, word_times };
             let transcript = match self.pools.stt.transcribe(lease, request, &self.tracker).await {
                 Ok(served) => served.value,
                 Err(error) => return Ok(Err(error.into())),
             };
             if !transcript.text.is_empty() {
-                let Transcript { text, language, tokens, .. } = transcript;
-                let segment = Segment { text, span_ms, language, tokens };
+                let Transcript { text, language, tokens, words, .. } = transcript;
+                let words = words.into_iter().map(|word| TimedWord::of(word, begin_ms)).collect();
+                let segment = Segment { text, span_ms, language, tokens, words };
                 self.results.send(Heard::Segment(segment)).await?;
             }
         }

@@ -26,6 +26,8 @@ const MIN_VOICED_FRAMES: usize = 3;
 pub(super) struct Piece {
     /// 16 kHz mono in [-1, 1].
     pub(super) samples: Vec<f32>,
+    /// Where they begin, in samples from the begin of the audio.
+    pub(super) begin: u64,
     /// From the first to the last frame with voice, in samples from the begin of the audio.
     pub(super) voice: Range<u64>,
 }
@@ -107,7 +109,11 @@ impl PieceCutter {
         let enough = voiced.iter().filter(|voiced| **voiced).count() >= MIN_VOICED_FRAMES;
         let at = |frame: usize| self.start + (frame * self.frame) as u64;
         let voice = first.zip(last).filter(|_| enough).map(|(first, last)| at(first)..at(last + 1));
-        let piece = voice.map(|voice| Piece { samples: self.held[..frames * self.frame].to_vec(), voice });
+        let piece = voice.map(|voice| Piece {
+            samples: self.held[..frames * self.frame].to_vec(),
+            begin: self.start,
+            voice,
+        });
         self.forget(frames);
         piece
     }

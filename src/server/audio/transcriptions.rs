@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::form::Form;
 use super::formats::{Segment, Transcription};
 use super::hearing::{Heard, Listener, Recording};
-use crate::engine::model::ModelKind;
+use crate::engine::model::{ModelInfo, ModelKind};
 use crate::server::access::{api_error, caller};
 use crate::server::models;
 use crate::server::outside::{self, Outside, RequestError};
@@ -60,6 +60,11 @@ pub(super) async fn transcribe(
     if let Err(refusal) = models::check(&state.models, form.model.as_deref(), ModelKind::SpeechToText) {
         return *refusal;
     }
+    if form.wanted.times.words
+        && let Err(error) = knows_word_times(&state.models)
+    {
+        return refused(&outside, &error);
+    }
     let (wanted, stream) = (form.wanted.clone(), form.stream);
     let results = start(&state, outside, form, place);
     match outside::begun(results).await {
@@ -70,6 +75,22 @@ pub(super) async fn transcribe(
             Err(error) => error.response(),
         },
     }
+}
+
+/// Whoever hears a request has to know: any engine of the list may.
+fn knows_word_times(models: &[ModelInfo]) -> Result<(), RequestError> {
+    let ears = models.iter().filter(|model| model.kind == ModelKind::SpeechToText && !model.word_times);
+    let ignorant: Vec<&str> = ears.map(|model| model.name.as_str()).collect();
+    if ignorant.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "'timestamp_granularities' holds 'word', and the server's speech-to-text tells no times of words ({}). \
+         'segment' is possible: what is said between two pauses. Whisper tells them with `word_times = true` \
+         (engines.stt[*]), engines behind URLs with `response_format = \"verbose_json\"`.",
+        ignorant.join(", ")
+    );
+    Err(RequestError::field("timestamp_granularities", message))
 }
 
 fn refused(outside: &Outside, error: &RequestError) -> Response {
@@ -85,8 +106,8 @@ fn start(
 ) -> tokio::sync::mpsc::Receiver<Result<Heard, RequestError>> {
     let max_audio_s = state.config.uploads.max_audio_s;
     let Form { file, prompt, wanted, .. } = form;
-    let language = wanted.language;
-    let recording = Recording { file, language, prompt, max_audio_s };
+    let (language, word_times) = (wanted.language, wanted.times.words);
+    let recording = Recording { file, language, prompt, word_times, max_audio_s };
     let (pools, runtime, detector) = (state.pools.clone(), state.runtime.clone(), state.sessions.detector());
     let (holder, tracker) = (outside.holder, outside.tracker.stage(Stage::Stt));
     outside.start("transcription", DEADLINE, |results| {

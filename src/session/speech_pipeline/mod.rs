@@ -158,8 +158,12 @@ impl SpeechPipelineManager {
         drop(self.runtime.spawn("partial transcript", async move {
             let (key, observer) = (partial.key, EngineTime::new(partial.gauge));
             let seconds = partial.audio.len() as f64 / f64::from(STT_SAMPLE_RATE);
-            let request =
-                SttRequest { audio: partial.audio, language: partial.language, prompt: partial.prompt };
+            let request = SttRequest {
+                audio: partial.audio,
+                language: partial.language,
+                prompt: partial.prompt,
+                word_times: false,
+            };
             let work = async {
                 let lease = this.lease_request(WorkClass::PartialTranscript);
                 let result = this.pools.stt.transcribe(lease, request, &observer).await;
@@ -188,8 +192,12 @@ impl SpeechPipelineManager {
     }
 
     async fn run_transcribe(&self, utterance: Utterance) -> Result<TimedTranscript, SessionError> {
-        let request =
-            SttRequest { audio: utterance.audio, language: utterance.language, prompt: utterance.prompt };
+        let request = SttRequest {
+            audio: utterance.audio,
+            language: utterance.language,
+            prompt: utterance.prompt,
+            word_times: false,
+        };
         let lease = self.lease_request(WorkClass::FinalTranscript);
         let transcript = self.pools.stt.transcribe(lease, request, &utterance.request);
         let (served, is_over) = futures::join!(transcript, self.judge_ending(utterance.ending));

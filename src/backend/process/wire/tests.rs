@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use super::super::frames;
 use super::*;
 use crate::engine::llm::{ChatRole, FinishReason, TokenUsage, ToolCall};
-use crate::engine::stt::{Guarded, TokenLogprob};
+use crate::engine::stt::{Guarded, HeardWord, TokenLogprob};
 
 fn through_the_pipe<T: Serialize + DeserializeOwned>(message: &T) -> T {
     let mut pipe = Vec::new();
@@ -43,6 +43,7 @@ fn output() -> impl Strategy<Value = Output> {
         any::<Option<String>>(),
         proptest::option::of(0.0f32..1.0),
         proptest::collection::vec(token, 0..4),
+        proptest::collection::vec((text(), any::<(u32, u32)>()), 0..3),
     );
     let word = (text(), any::<(u32, u32)>()).prop_map(|(text, (start_ms, end_ms))| TimedWord {
         text,
@@ -52,9 +53,11 @@ fn output() -> impl Strategy<Value = Output> {
     let usage =
         any::<(u32, u32, u32)>().prop_map(|(input, cached, output)| TokenUsage { input, cached, output });
     prop_oneof![
-        transcript.prop_map(|(text, language, no_speech_probability, tokens)| {
+        transcript.prop_map(|(text, language, no_speech_probability, tokens, words)| {
             let guarded = text.is_empty().then_some(Guarded::NoSpeech);
-            Output::Transcript(Transcript { text, language, no_speech_probability, tokens, guarded })
+            let word = |(text, (start_ms, end_ms))| HeardWord { text, start_ms, end_ms };
+            let words = words.into_iter().map(word).collect();
+            Output::Transcript(Transcript { text, language, no_speech_probability, tokens, words, guarded })
         }),
         text().prop_map(|text| Output::Answer(LlmEvent::Text(text))),
         (any::<usize>(), text(), text())
@@ -83,7 +86,8 @@ fn request() -> impl Strategy<Value = Request> {
     let options = || any::<(Option<String>, Option<String>)>();
     let audio = proptest::collection::vec(-1.0f32..1.0, 0..400);
     let utterance = (audio, options()).prop_map(|(audio, (language, prompt))| {
-        Request::Transcribe(Utterance { audio: audio.into(), language, prompt })
+        let word_times = language.is_some();
+        Request::Transcribe(Utterance { audio: audio.into(), language, prompt, word_times })
     });
     let speech = (any::<(String, String)>(), 0.25f32..1.5)
         .prop_map(|((text, voice), speed)| Request::Synthesize(TtsRequest { text, voice, speed }));
