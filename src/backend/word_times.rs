@@ -12,10 +12,13 @@ const QUIET: f32 = 0.01;
 
 /// The words of a text that was heard in `audio`, 16 kHz, whose tokens end at `ends_ms`. A word is what stands between
 /// two spaces. It begins where the one before it ends, less the silence there: punctuation has no sound, and the time
-/// that a model gives it belongs to what follows.
+/// that a model gives it belongs to what follows. None where the tokens have no times.
 pub(super) fn words(tokens: &[TokenLogprob], ends_ms: &[u32], audio: &[f32]) -> Vec<HeardWord> {
     let loudness: Vec<f32> = audio.chunks(FRAME).map(|frame| frame.iter().map(|s| s * s).sum()).collect();
     let whole_ms = u32::try_from(audio.len() * 1_000 / STT_SAMPLE_RATE as usize).unwrap_or(u32::MAX);
+    if ends_ms.is_empty() {
+        return Vec::new();
+    }
     let mut before_ms = 0;
     let mut timed = |word: Span| {
         let end_ms = ends_ms.get(word.last).copied().unwrap_or(before_ms);

@@ -75,9 +75,29 @@ async def test_transcription_formats(client: AsyncOpenAI):
     assert (plain(first.text), plain(second.text)) == tuple(plain(text) for text in SENTENCES)
     assert 0.2 < first.start < 0.7 and first.end + 1.0 < second.start < second.end <= verbose.duration
     assert verbose.language == "en" and plain(verbose.text) == SAID
+    assert verbose.words is None
     srt = await create(response_format="srt")
     assert re.match(r"1\n00:00:00,\d{3} --> 00:00:0\d,\d{3}\n", srt) and "\n\n2\n" in srt
     assert (await create(response_format="vtt")).startswith("WEBVTT\n\n00:00:00.")
+
+
+async def test_transcription_tells_when_words_were_said(client: AsyncOpenAI):
+    async def create(*granularities: str):
+        return await client.audio.transcriptions.create(
+            file=recording(), model="whisper-1", response_format="verbose_json",
+            timestamp_granularities=list(granularities))
+
+    heard = await create("word", "segment")
+    assert " ".join(word.word for word in heard.words) == heard.text and plain(heard.text) == SAID
+    assert all(word.start <= word.end <= heard.duration for word in heard.words)
+    assert all(a.end <= b.start for a, b in zip(heard.words, heard.words[1:]))
+    # Each word lies within its segment, give or take what a soft begin or end is.
+    words = iter(heard.words)
+    for segment in heard.segments:
+        for word in (next(words) for _ in segment.text.split()):
+            assert segment.start - 0.3 <= word.start and word.end <= segment.end + 0.3, (word, segment)
+    alone = await create("word")
+    assert alone.segments is None and alone.words == heard.words
 
 
 async def test_transcription_streams(client: AsyncOpenAI):
@@ -114,7 +134,9 @@ async def test_transcription_errors(client: AsyncOpenAI):
     assert (error.status_code, error.param) == (400, "file") and "flac" in error.message
     error = await refusal(recording(), model="wisper")
     assert (error.status_code, error.code) == (404, "model_not_found") and "whisper" in error.message
-    error = await refusal(recording(), timestamp_granularities=["word"], response_format="verbose_json")
+    error = await refusal(recording(), timestamp_granularities=["word"], response_format="json")
+    assert (error.status_code, error.param) == (400, "timestamp_granularities")
+    error = await refusal(recording(), timestamp_granularities=["letter"], response_format="verbose_json")
     assert (error.status_code, error.param) == (400, "timestamp_granularities")
     error = await refusal(recording(), language="xx")
     assert error.status_code == 400 and "language" in error.message

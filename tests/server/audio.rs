@@ -179,6 +179,14 @@ async fn what_is_wrong_is_told_with_its_field() {
         (&[("response_format", "yaml")][..], 400, "response_format", "invalid_value"),
         (&[("stream", "true"), ("response_format", "srt")], 400, "response_format", "invalid_value"),
         (&[("include[]", "words")], 400, "include", "invalid_value"),
+        (&[("timestamp_granularities[]", "word")], 400, "timestamp_granularities", "invalid_value"),
+        // The engine does not know them.
+        (
+            &[("timestamp_granularities[]", "word"), ("response_format", "verbose_json")],
+            400,
+            "timestamp_granularities",
+            "invalid_value",
+        ),
         (&[("model", "wisper")], 404, "model", "model_not_found"),
     ] {
         let (found, answer) = transcribe(&server, fields).await;

@@ -70,6 +70,40 @@ async fn an_utterance_is_sent_as_a_wav_and_its_text_comes_back() {
 }
 
 #[tokio::test]
+async fn times_of_words_are_asked_for_and_handed_on() {
+    let word =
+        json!([{ "word": "Good", "start": 0.02, "end": 0.1 }, { "word": "day.", "start": 0.1, "end": 0.2 }]);
+    let server = FaultServer::start([
+        Reply::json(200, &json!({ "text": "Good day.", "words": word })),
+        Reply::json(200, &json!({ "text": "Good day." })),
+    ])
+    .await;
+    let verbose = OpenAiSttConfig { response_format: TranscriptFormat::VerboseJson, ..config(&server) };
+    let asked = SttRequest { word_times: true, ..speech() };
+    let heard = hear(&verbose, asked.clone()).await.expect("heard");
+    let times: Vec<_> =
+        heard.words.iter().map(|word| (word.text.as_str(), word.start_ms, word.end_ms)).collect();
+    assert_eq!(times, [("Good", 20, 100), ("day.", 100, 200)]);
+    let EngineError::Failed { reason, .. } = hear(&verbose, asked.clone()).await.expect_err("none came")
+    else {
+        panic!("not a failure")
+    };
+    assert!(reason.contains("no times of words"), "{reason}");
+    // Who asks for `json` alone is not told that there are any.
+    assert_eq!(hear(&config(&server), asked).await.expect("heard").words, []);
+    let granularities = |seen: &Seen| {
+        let fields = fields(seen);
+        let named = fields.iter().filter(|(name, _)| name == "timestamp_granularities[]");
+        named.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect::<Vec<_>>()
+    };
+    let seen = server.seen();
+    assert_eq!(granularities(&seen[0]), ["word", "segment"]);
+    assert_eq!(granularities(&seen[2]), Vec::<String>::new());
+    assert!(OpenAiStt::open(&verbose).expect("it opens").tells_word_times());
+    assert!(!OpenAiStt::open(&config(&server)).expect("it opens").tells_word_times());
+}
+
+#[tokio::test]
 async fn one_connection_serves_many_utterances() {
     let server = FaultServer::start([Reply::json(200, &json!({ "text": "Yes." }))]).await;
     let engine = OpenAiStt::open(&config(&server)).expect("it opens");

@@ -37,7 +37,11 @@ impl WhisperConfig {
         let told = |error: String| format!("{}: {error}", self.model.display());
         let file = model_file::check(&self.model).map_err(told)?;
         let bytes = std::fs::metadata(&self.model).map_err(|error| told(error.to_string()))?.len();
-        let memory = footprint(&file, bytes);
+        let mut memory = footprint(&file, bytes);
+        if self.word_times {
+            // Another context with a state for each slot.
+            (memory.instance_bytes, memory.slot_bytes) = (2 * memory.instance_bytes, 2 * memory.slot_bytes);
+        }
         // A build for a GPU puts weights and states there.
         let (ram, vram) =
             if ON_GPU { (Footprint::default(), memory) } else { (memory, Footprint::default()) };

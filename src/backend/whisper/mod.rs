@@ -61,8 +61,8 @@ pub struct WhisperConfig {
     /// Temperature by which a doubtful text is tried again, up to 1, as OpenAI's own decoder does with 0.2. 0 tries
     /// once: a second try costs as much time as the first.
     pub temperature_step: f64,
-    /// Whether it can tell when each word was said (`timestamp_granularities[]=word`). Each call then aligns its text
-    /// with the audio, whoever asks.
+    /// Whether it can tell when each word was said (`timestamp_granularities[]=word`). The model is then in memory
+    /// twice; calls that ask for times cost about twice as much, the others what they cost without.
     pub word_times: bool,
     /// Guards against invented text.
     pub guards: GuardsConfig,
@@ -104,15 +104,17 @@ impl WhisperEngine {
     pub fn load(config: &WhisperConfig) -> Result<Self, LoadError> {
         let file = check_file(config)?;
         whisper_rs::install_logging_hooks();
-        let mut parameters = WhisperContextParameters::default();
-        if config.word_times {
-            parameters.dtw_parameters(alignment::parameters(&file));
-        }
-        let context = WhisperContext::new_with_params(&config.model, parameters)
-            .map(Arc::new)
-            .map_err(|error| invalid(config, &error.to_string()))?;
+        let open = |parameters: WhisperContextParameters<'_>| {
+            let context = WhisperContext::new_with_params(&config.model, parameters).map(Arc::new);
+            context.map_err(|error| invalid(config, &error.to_string()))
+        };
+        let context = open(WhisperContextParameters::default())?;
+        let mut aligning = WhisperContextParameters::default();
+        aligning.dtw_parameters(alignment::parameters(&file));
+        let aligned = config.word_times.then(|| open(aligning)).transpose()?;
         check_language(config, file)?;
-        let bodies = (0..config.slots).map(|_| body(config, &context, file));
+        let seed = Seed { context, aligned, file, config: config.clone() };
+        let bodies = (0..config.slots).map(|_| body(seed.clone()));
         let bodies = bodies.collect::<Result<Vec<_>, _>>()?;
         let languages = languages(config, file);
         let (name, word_times) = (config.name.clone(), config.word_times);
@@ -150,14 +152,9 @@ fn languages(config: &WhisperConfig, file: ModelFile) -> Vec<String> {
 }
 
 /// What a thread runs: it starts with a state that is warm, and with a new one after a panic.
-fn body(
-    config: &WhisperConfig,
-    context: &Arc<WhisperContext>,
-    file: ModelFile,
-) -> Result<impl FnMut(&Receiver<Job>) + Send + 'static, LoadError> {
-    let mut state = context.create_state().map_err(|error| start(config, &error))?;
-    run::warm_up(&mut state).map_err(|error| start(config, &error))?;
-    let seed = Seed { context: Arc::clone(context), file, config: config.clone() };
+fn body(seed: Seed) -> Result<impl FnMut(&Receiver<Job>) + Send + 'static, LoadError> {
+    let mut state = seed.context.create_state().map_err(|error| start(&seed.config, &error))?;
+    run::warm_up(&mut state).map_err(|error| start(&seed.config, &error))?;
     let mut state = Some(state);
     Ok(move |jobs: &Receiver<Job>| Transcriber::new(seed.clone(), state.take()).run(jobs))
 }

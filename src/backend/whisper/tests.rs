@@ -131,7 +131,7 @@ async fn words_are_told_when_they_were_said() {
         }
         assert!(heard.words.is_sorted_by(|a, b| a.end_ms <= b.start_ms), "{:?}", heard.words);
         let unasked = engine.transcribe(request(audio), CancelFlag::new()).await.expect("a transcript");
-        assert_eq!((unasked.words.len(), unasked.text), (0, heard.text), "it costs the caller nothing");
+        assert_eq!((unasked.words.len(), unasked.text), (0, heard.text), "and nobody else is told");
     }
     // 20 ms a position; the heads see a word's end when they look at the next.
     assert!(off.iter().all(|(start, end)| *start <= 300 && *end <= 300), "{off:?}");

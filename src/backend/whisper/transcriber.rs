@@ -29,6 +29,8 @@ const POSITION_MS: usize = 20;
 #[derive(Clone, Debug)]
 pub(super) struct Seed {
     pub(super) context: Arc<WhisperContext>,
+    /// The same model for calls that want times of words: whisper.cpp aligns every call of a context, or none.
+    pub(super) aligned: Option<Arc<WhisperContext>>,
     pub(super) file: ModelFile,
     pub(super) config: WhisperConfig,
 }
@@ -39,6 +41,9 @@ pub(super) struct Transcriber {
     rule: ContextRule,
     /// Taken for a run and put back after it: a state that a panic left behind is never used again.
     state: Option<WhisperState>,
+    /// The same for calls that want times of words; made for the first.
+    aligned: Option<WhisperState>,
+    is_aligning: bool,
     /// whisper-rs leaks a C string whenever a language is set, so it is set once for each language that is asked
     /// for: at most a hundred strings of three bytes a thread.
     parameters: HashMap<Option<i32>, FullParams<'static, 'static>>,
@@ -47,7 +52,7 @@ pub(super) struct Transcriber {
 impl Transcriber {
     pub(super) fn new(seed: Seed, state: Option<WhisperState>) -> Self {
         let rule = ContextRule::new(seed.config.audio_ctx, seed.config.audio_ctx_margin, &seed.file);
-        Self { seed, rule, state, parameters: HashMap::new() }
+        Self { seed, rule, state, aligned: None, is_aligning: false, parameters: HashMap::new() }
     }
 
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
@@ -65,18 +70,23 @@ impl Transcriber {
             return Ok(Transcript::default());
         }
         let prompt = self.prompt(request);
-        let mut state = match self.state.take() {
+        let aligned = self.seed.aligned.as_ref().filter(|_| request.word_times);
+        self.is_aligning = aligned.is_some();
+        let context = Arc::clone(aligned.unwrap_or(&self.seed.context));
+        let mut state = match self.kept().take() {
             Some(state) => state,
-            None => self.seed.context.create_state().map_err(|error| self.failed(&error))?,
+            None => context.create_state().map_err(|error| self.failed(&error))?,
         };
         let transcript = self.transcribe_windows(&mut state, request, (language, &prompt), abort);
-        self.state = Some(state);
+        *self.kept() = Some(state);
         let mut transcript = transcript?;
-        if !request.word_times {
-            transcript.words.clear();
-        }
         finish(&self.seed.config.name, &mut transcript, &self.seed.config.guards, &request.audio);
         Ok(transcript)
+    }
+
+    /// Where the state of the call is kept between calls.
+    fn kept(&mut self) -> &mut Option<WhisperState> {
+        if self.is_aligning { &mut self.aligned } else { &mut self.state }
     }
 
     fn transcribe_windows(
@@ -152,7 +162,7 @@ impl Transcriber {
         if !prompt.is_empty() {
             params.set_tokens(prompt);
         }
-        if self.seed.config.word_times {
+        if self.is_aligning {
             // whisper.cpp ends the process where audio to align is longer than what the encoder works on.
             let most = positions * POSITION_MS;
             params.set_duration_ms(i32::try_from(most.min(audio.len() / 16)).unwrap_or_default());

@@ -154,7 +154,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "engines.stt[*].word_times",
-        "`whisper`: whether it can tell when each word was said; each call then aligns its text, whoever asks",
+        "`whisper`: whether it can tell when each word was said; the model is then in memory twice",
         Any("true or false"),
     ),
     key(
