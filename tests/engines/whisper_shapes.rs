@@ -50,7 +50,12 @@ fn sound(seconds: usize) -> Vec<f32> {
 }
 
 async fn hear(engine: &WhisperEngine, audio: Vec<f32>) -> Transcript {
-    let request = SttRequest { audio: audio.into(), language: None, prompt: Some("Antiphon, ggml".into()) };
+    let request = SttRequest {
+        audio: audio.into(),
+        language: None,
+        prompt: Some("Antiphon, ggml".into()),
+        word_times: false,
+    };
     engine.transcribe(request, CancelFlag::new()).await.expect("a transcript")
 }
 
@@ -87,6 +92,34 @@ async fn the_shape_of_base_runs_quantised() {
 #[tokio::test]
 async fn the_shape_of_large_v3_turbo_runs_with_its_128_mel_bands() {
     runs("large-v3-turbo", "q5_0", 100).await;
+}
+
+/// whisper.cpp would end the process where an alignment does not fit.
+async fn aligns(shape: &str, kind: &str) {
+    let config = WhisperConfig { word_times: true, ..bare(model(shape, kind, "random")) };
+    let engine = load(&config);
+    for seconds in [1, 3] {
+        let request =
+            SttRequest { audio: sound(seconds).into(), language: None, prompt: None, word_times: true };
+        let heard = engine.transcribe(request, CancelFlag::new()).await.expect("a transcript");
+        let words: Vec<&str> = heard.words.iter().map(|word| word.text.as_str()).collect();
+        assert!(!words.is_empty(), "{shape}: {heard:?}");
+        assert_eq!(
+            words.join(" "),
+            heard.text.split_ascii_whitespace().collect::<Vec<_>>().join(" "),
+            "{shape}"
+        );
+        assert!(heard.words.iter().all(|word| word.end_ms as usize <= seconds * 1_000), "{heard:?}");
+    }
+    let without = WhisperConfig { word_times: false, ..config.clone() };
+    let bytes = |config: &WhisperConfig| config.cost().expect("its file tells").ram.loaded_bytes(1);
+    assert_eq!(bytes(&config), 2 * bytes(&without), "the model is there twice");
+}
+
+#[tokio::test]
+async fn the_shapes_of_tiny_are_aligned_by_their_own_heads() {
+    aligns("tiny", "f16").await;
+    aligns("tiny.en", "q8_0").await;
 }
 
 #[tokio::test]
