@@ -83,7 +83,7 @@ impl SileroVad {
             reason,
             next_step: next_step.into(),
         };
-        let session = onnx::open(NAME, path, library, &invalid)?;
+        let session = onnx::open(NAME, path, library, invalid)?;
         let mut inputs = onnx::inputs(&session);
         inputs.sort_unstable();
         if inputs != ["input", "sr", "state"] {

@@ -84,7 +84,7 @@ impl SmartTurn {
             reason,
             next_step: "Set `engines.turn.model` to a smart-turn v3 file, or to one that is not there".into(),
         };
-        let session = onnx::open(NAME, path, library, &invalid)?;
+        let session = onnx::open(NAME, path, library, invalid)?;
         let mut judge = Judge::new(session, gate).map_err(&invalid)?;
         judge.judge(&[]).map_err(invalid)?;
         let body = move |jobs: &Receiver<Job>| jobs.iter().for_each(|job| judge.take(job));
