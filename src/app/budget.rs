@@ -1,10 +1,10 @@
 //! The memory budget of a configuration: asks the catalog what engines cost, the machine what there is, and
 //! `pool::memory` for its judgement.
 
-use crate::backend::catalog::{self, EngineSet, Priced};
+use crate::backend::catalog::{self, CUDA_RAM_BYTES, CUDA_VRAM_BYTES, EngineSet, GpuView, Priced};
 use crate::config::Config;
-use crate::engine::EngineCost;
 use crate::engine::cost::{LoadGrowth, Source};
+use crate::engine::{Device, EngineCost};
 use crate::pool::memory::{Available, Budget, Bytes, OverBudget, Row, judge};
 use crate::telemetry::machine::{self, Gpus};
 
@@ -27,7 +27,25 @@ pub(super) fn budget(config: &Config) -> Budget {
 
 /// Judges the declared costs, before anything is loaded.
 pub fn check_declared(config: &Config) -> Result<(), OverBudget> {
-    judge(&rows(config, &catalog::costs(&config.engines)), budget(config)).map(drop)
+    check_on(config, available(), GpuView::Found)
+}
+
+/// The same on a machine that has this.
+fn check_on(config: &Config, available: Available, gpus: GpuView) -> Result<(), OverBudget> {
+    let priced = catalog::costs_with(&config.engines, gpus);
+    judge(&rows(config, &priced), config.memory.budget(available)).map(drop)
+}
+
+/// Engines that compute on the CPU though they are to use a GPU, each with why and what to do.
+pub fn missing_gpus(config: &Config) -> Vec<String> {
+    notes_of_gpus(&catalog::costs(&config.engines))
+}
+
+pub(super) fn notes_of_gpus(priced: &[Priced]) -> Vec<String> {
+    let note = |entry: &Priced| {
+        Some(format!("{}.device: it computes on the CPU: {}", entry.key, entry.missing.as_ref()?))
+    };
+    priced.iter().filter_map(note).collect()
 }
 
 /// Judges again, with what loading took in place of what was declared.
@@ -56,14 +74,17 @@ pub(super) fn check_loaded(config: &Config, engines: &EngineSet) -> Result<(), O
 
 /// Puts what loading took in place of what was declared.
 pub(super) fn apply_measured(priced: &mut [Priced], engines: &EngineSet) {
-    let stt = engines.stt.iter().map(|loaded| ("stt", &loaded.name, loaded.measured));
-    let llm = engines.llm.iter().map(|loaded| ("llm", &loaded.name, loaded.measured));
-    let tts = engines.tts.iter().map(|loaded| ("tts", &loaded.name, loaded.measured));
-    let growths: Vec<(&str, &String, LoadGrowth)> = stt.chain(llm).chain(tts).collect();
+    let stt = engines.stt.iter().map(|loaded| ("stt", &loaded.name, (loaded.device, loaded.measured)));
+    let llm = engines.llm.iter().map(|loaded| ("llm", &loaded.name, (loaded.device, loaded.measured)));
+    let tts = engines.tts.iter().map(|loaded| ("tts", &loaded.name, (loaded.device, loaded.measured)));
+    let growths: Vec<(&str, &String, (Option<Device>, LoadGrowth))> = stt.chain(llm).chain(tts).collect();
     for entry in priced {
         let growth = growths.iter().find(|(pool, name, _)| *pool == entry.pool && **name == entry.name);
-        let (Some((_, _, growth)), Ok(cost)) = (growth, &entry.cost) else { continue };
-        entry.cost = Ok(cost.with_load(*growth, entry.slots).with_own(&entry.own));
+        let (Some((_, _, (device, growth))), Ok(cost)) = (growth, &entry.cost) else { continue };
+        // What was loaded elsewhere than where it is priced says nothing of it.
+        if device.is_none_or(|device| device == entry.device) {
+            entry.cost = Ok(cost.with_load(*growth, entry.slots).with_own(&entry.own));
+        }
     }
 }
 
@@ -71,7 +92,27 @@ pub(super) fn apply_measured(priced: &mut [Priced], engines: &EngineSet) {
 pub(super) fn rows(config: &Config, priced: &[Priced]) -> Vec<Row> {
     let engines = priced.iter().filter_map(|entry| Some(engine_row(entry, entry.cost.as_ref().ok()?)));
     let own = [sessions_row(config.server.max_sessions), server_row()];
-    engines.chain(turn_row(config)).chain(growth(config, priced)).chain(own).collect()
+    engines.chain(turn_row(config)).chain(growth(config, priced)).chain(own).chain(cuda_row(priced)).collect()
+}
+
+/// What the server's own process takes of RAM and of a GPU before any engine is on it; none where none is.
+pub(super) fn cuda_bytes(priced: &[Priced]) -> Bytes {
+    let mut on_gpus = priced.iter().filter(|entry| entry.device.is_gpu() && !entry.is_apart).peekable();
+    let is_used = on_gpus.peek().is_some();
+    // What the first engine was measured to take holds it.
+    let is_measured =
+        on_gpus.any(|entry| entry.cost.as_ref().is_ok_and(|cost| cost.vram.source == Source::Measured));
+    if is_used && !is_measured {
+        Bytes { ram: CUDA_RAM_BYTES, vram: CUDA_VRAM_BYTES }
+    } else {
+        Bytes::default()
+    }
+}
+
+fn cuda_row(priced: &[Priced]) -> Option<Row> {
+    let fixed = Some(cuda_bytes(priced)).filter(|bytes| bytes.vram > 0)?;
+    let (name, source) = ("CUDA itself".to_owned(), Source::Declared.as_str().to_owned());
+    Some(Row { name, count: 1, fixed, source, ..Row::default() })
 }
 
 /// The model that hears ends of turns, where there is one.
@@ -107,9 +148,14 @@ pub(super) fn growth(config: &Config, priced: &[Priced]) -> Vec<Row> {
     [("stt", most.stt), ("llm", most.llm), ("tts", most.tts)].into_iter().filter_map(row).collect()
 }
 
+/// An engine's name, and where it computes if that is not the CPU.
+pub(super) fn shown(entry: &Priced) -> String {
+    if entry.device.is_gpu() { format!("{} on {}", entry.name, entry.device) } else { entry.name.clone() }
+}
+
 fn engine_row(entry: &Priced, cost: &EngineCost) -> Row {
     Row {
-        name: format!("{} {}", entry.pool, entry.name),
+        name: format!("{} {}", entry.pool, shown(entry)),
         key: format!("{}.slots", entry.key),
         count: entry.slots,
         fixed: Bytes { ram: cost.ram.instance_bytes, vram: cost.vram.instance_bytes },

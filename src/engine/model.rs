@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::Device;
+
 /// What a model does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -25,4 +27,6 @@ pub struct ModelInfo {
     pub languages: Vec<String>,
     /// The voices that can be asked for, the default first; empty where it does not speak.
     pub voices: Vec<String>,
+    /// Where it computes; `None` for one behind a URL.
+    pub device: Option<Device>,
 }

@@ -64,7 +64,7 @@ async fn runs(shape: &str, kind: &str, languages: usize) {
     // Whatever it writes, it is bounded by the length of the audio: 16 and 15 a second.
     assert!(heard.tokens.len() <= 16 + 15 + 1, "{shape}: {} tokens", heard.tokens.len());
     assert!(heard.tokens.iter().all(|token| token.logprob <= 0.0), "{shape}: {:?}", heard.tokens);
-    let cost = config.cost().expect("its file tells");
+    let cost = config.cost(antiphon::engine::Device::Cpu).expect("its file tells");
     let bytes = std::fs::metadata(&config.model).expect("it is there").len();
     assert!(cost.ram.instance_bytes >= bytes && cost.work.call_cpu_s > 0.0, "{cost:?}");
 }

@@ -112,7 +112,7 @@ struct Recorder {
 }
 
 impl ComputeGate for Recorder {
-    fn enter(&self, urgent: bool) -> ComputePermit {
+    fn enter(&self, _device: Device, urgent: bool) -> ComputePermit {
         drop(self.closed.lock().expect("no panic"));
         self.entered.lock().expect("no panic").push(urgent);
         ComputePermit::holding(())

@@ -8,6 +8,7 @@ use futures::TryStreamExt;
 
 use super::utterance::{Part, Stretch};
 use super::*;
+use crate::engine::compute::Unlimited;
 use crate::engine::tts::TimedWord;
 
 const RATE: u32 = 1_000;
@@ -59,7 +60,8 @@ fn voice(graph: &Fake) -> OnnxVoice {
     // ONNX Runtime's options need its library.
     let library = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/onnxruntime/libonnxruntime.so");
     super::super::onnx::environment(library.as_ref()).expect("scripts/setup");
-    OnnxVoice::start("fake", RATE, vec![graph.clone()]).expect("a thread")
+    let steps = Steps { device: Device::Cpu, gate: Arc::new(Unlimited) };
+    OnnxVoice::start("fake", RATE, vec![graph.clone()], &steps).expect("a thread")
 }
 
 fn speak(voice: &OnnxVoice, utterance: Utterance, cancel: CancelFlag) -> EngineStream<TtsEvent> {

@@ -89,9 +89,15 @@ fn build(load: &Load, gate: Arc<PipeGate>) -> Result<(Arc<str>, AnyEngine), Load
 
 fn describe(engine: &AnyEngine) -> Description {
     match engine {
-        AnyEngine::Stt(engine) => Description { languages: engine.languages(), voices: Vec::new() },
-        AnyEngine::Llm(_) => Description::default(),
-        AnyEngine::Tts(engine) => Description { languages: engine.languages(), voices: engine.voices() },
+        AnyEngine::Stt(engine) => {
+            let (languages, device) = (engine.languages(), engine.device());
+            Description { languages, voices: Vec::new(), device }
+        }
+        AnyEngine::Llm(engine) => Description { device: engine.device(), ..Description::default() },
+        AnyEngine::Tts(engine) => {
+            let (languages, voices) = (engine.languages(), engine.voices());
+            Description { languages, voices, device: engine.device() }
+        }
     }
 }
 

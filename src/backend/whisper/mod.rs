@@ -12,6 +12,7 @@ mod abort;
 mod audio;
 mod context;
 mod cost;
+pub(super) mod device;
 mod language;
 mod model_file;
 mod run;
@@ -33,7 +34,7 @@ use super::worker::{Worker, raised};
 use super::{LoadError, Placement};
 use crate::engine::cost::OwnCost;
 use crate::engine::stt::{SttEngine, SttRequest, Transcript};
-use crate::engine::{CancelFlag, EngineError, EngineFuture};
+use crate::engine::{CancelFlag, Device, EngineError, EngineFuture};
 
 /// Configuration of [`WhisperEngine`].
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -47,6 +48,8 @@ pub struct WhisperConfig {
     pub fallback: bool,
     /// Where it runs: in the server itself, or in a child process that may crash alone.
     pub placement: Placement,
+    /// Where it computes: the CPU, or a GPU where this program was built for one.
+    pub device: Device,
     /// A ggml Whisper model file.
     pub model: PathBuf,
     /// ISO 639-1 code for requests that name no language; none lets the model decide, at the price of a second
@@ -74,6 +77,7 @@ impl Default for WhisperConfig {
             slots: 2,
             fallback: false,
             placement: Placement::default(),
+            device: Device::default(),
             model: "models/starter/stt/ggml-starter.bin".into(),
             language: Some("en".into()),
             audio_ctx: AudioCtx::Auto,
@@ -90,6 +94,7 @@ impl Default for WhisperConfig {
 pub struct WhisperEngine {
     name: String,
     languages: Vec<String>,
+    device: Device,
     worker: Worker<Job>,
 }
 
@@ -98,14 +103,16 @@ impl WhisperEngine {
     pub fn load(config: &WhisperConfig) -> Result<Self, LoadError> {
         let file = check_file(config)?;
         whisper_rs::install_logging_hooks();
-        let context = WhisperContext::new_with_params(&config.model, WhisperContextParameters::default())
+        let device = place(config);
+        let context = WhisperContext::new_with_params(&config.model, context_parameters(device))
             .map(Arc::new)
             .map_err(|error| invalid(config, &error.to_string()))?;
         check_language(config, file)?;
         let bodies = (0..config.slots).map(|_| body(config, &context, file));
         let bodies = bodies.collect::<Result<Vec<_>, _>>()?;
         let languages = languages(config, file);
-        Ok(Self { name: config.name.clone(), languages, worker: Worker::start(&config.name, bodies)? })
+        let worker = Worker::start(&config.name, bodies)?;
+        Ok(Self { name: config.name.clone(), languages, device, worker })
     }
 }
 
@@ -127,6 +134,28 @@ impl SttEngine for WhisperEngine {
     fn languages(&self) -> Vec<String> {
         self.languages.clone()
     }
+
+    fn device(&self) -> Device {
+        self.device
+    }
+}
+
+/// Where it computes, which is told where it is not what was asked for.
+fn place(config: &WhisperConfig) -> Device {
+    let (device, missing) = device::settle(config.device);
+    if let Some(why) = missing {
+        tracing::warn!(engine = config.name, asked = %config.device, why, "an engine computes on the CPU");
+    }
+    device
+}
+
+fn context_parameters(device: Device) -> WhisperContextParameters<'static> {
+    let mut parameters = WhisperContextParameters::default();
+    parameters.use_gpu(device.is_gpu());
+    if let Device::Cuda(number) = device {
+        parameters.gpu_device(i32::try_from(number).unwrap_or_default());
+    }
+    parameters
 }
 
 /// What the model understands, as far as its file tells: one whose vocabulary was cut down was trained for what
