@@ -191,10 +191,31 @@ fn a_measured_plan_says_so_and_one_without_models_says_what_is_missing() {
 }
 
 #[test]
+fn a_gpu_that_is_not_there_is_told_by_check_and_plan() {
+    let engines = "engines.llm=[{kind = \"onnx\", device = \"cuda:0\"}]";
+    for command in ["check", "plan"] {
+        let run = antiphon(folder().path(), &[command, "--set", engines], &[]);
+        let told = format!("{}{}", run.stdout, run.stderr);
+        assert!(told.contains("engines.llm[0].device: it computes on the CPU"), "{command}: {told}");
+    }
+    let run = antiphon(folder().path(), &["plan", "--vram-gib", "16", "--set", engines], &[]);
+    assert!(run.stdout.contains("llm onnx on cuda:0"), "another machine has it: {}", run.stdout);
+    let run = antiphon(folder().path(), &["check", "--set", &engines.replace("cuda:0", "gpu")], &[]);
+    assert_eq!(run.code, 2);
+    for part in ["`engines.llm[0].device` = \"gpu\"", "there is no device", "write \"cpu\", or \"cuda:0\""] {
+        assert!(run.stderr.contains(part), "{part} is missing in: {}", run.stderr);
+    }
+}
+
+#[test]
 fn a_preset_that_this_build_cannot_fill_is_told_by_check() {
     let run = antiphon(folder().path(), &["check", "--set", "preset=gpu-16gb"], &[]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    assert!(run.stderr.contains("preset gpu-16gb: this build computes on the CPU alone"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("preset gpu-16gb: its engines are the starter models on the CPU"),
+        "{}",
+        run.stderr
+    );
     let run = antiphon(folder().path(), &["plan", "--preset", "gpu-16"], &[]);
     assert_eq!(run.code, Some(2));
     assert!(run.stderr.contains("--preset: `preset` = \"gpu-16\""), "{}", run.stderr);

@@ -235,6 +235,51 @@ mod tests {
         assert!(told.contains("tts, grown"), "{told}");
     }
 
+    /// A machine as NVML and the system would tell of it.
+    fn machine(vram_gib: Option<u64>) -> Available {
+        Available { ram_bytes: Some(16 << 30), vram_bytes: vram_gib.map(|gib| gib << 30) }
+    }
+
+    #[test]
+    fn engines_on_a_gpu_are_held_to_its_memory() {
+        let own = "cost = {vram_mib = 3000, slot_vram_mib = 500}";
+        let llm = format!("[{{kind = \"onnx\", device = \"cuda:0\", slots = 4, {own}}}]");
+        let config = config(&[("engines.llm", &llm)]);
+        // 3,000 MiB, four slots of 500, and CUDA itself with 512.
+        assert!(check_on(&config, machine(Some(8)), GpuView::Configured).is_ok());
+        let told = check_on(&config, machine(Some(6)), GpuView::Configured).expect_err("5,529 MiB of 6 GiB");
+        assert_eq!(told.over().ram, 0);
+        let told = told.to_string();
+        for part in
+            ["llm onnx on cuda:0", "CUDA itself", "VRAM", "engines.llm[0].slots from 4 to", "memory.vram_mib"]
+        {
+            assert!(told.contains(part), "{part} is missing in\n{told}");
+        }
+    }
+
+    #[test]
+    fn without_the_gpu_its_engines_take_ram() {
+        let config = config(&[("engines.llm", "[{kind = \"onnx\", device = \"cuda:0\"}]")]);
+        let total = |gpus| {
+            let rows = rows(&config, &catalog::costs_with(&config.engines, gpus));
+            rows.iter().map(Row::total).fold((0, 0), |(ram, vram), row| (ram + row.ram, vram + row.vram))
+        };
+        let (there, absent) = (total(GpuView::Configured), total(GpuView::Absent));
+        assert!(there.1 > 512 << 20 && absent.1 == 0, "{there:?} {absent:?}");
+        assert!(
+            absent.0 > there.0 - CUDA_RAM_BYTES,
+            "what the GPU held is the machine's: {there:?} {absent:?}"
+        );
+        assert!(check_on(&config, machine(None), GpuView::Absent).is_ok(), "and no VRAM is asked for");
+        let told = check_on(&config, machine(None), GpuView::Configured).expect_err("there is none");
+        assert_eq!(told.over().ram, 0);
+        let notes = missing_gpus(&config);
+        assert!(
+            notes.len() == 1 && notes[0].starts_with("engines.llm[0].device: it computes on the CPU"),
+            "{notes:?}"
+        );
+    }
+
     #[test]
     fn what_loading_took_is_judged_too() {
         let scripted = [

@@ -73,7 +73,7 @@ fn price<C: Costly + Placeable>(
     let Terms { name, slots, fallback, own } = entry.terms();
     let (device, missing) = match gpus {
         GpuView::Found => entry.settle(library),
-        GpuView::Configured => (entry.asked(), None),
+        GpuView::Configured => entry.planned(),
         GpuView::Absent => (Device::Cpu, None),
     };
     let is_apart = entry.is_apart();
@@ -122,9 +122,9 @@ trait Costly {
     fn terms(&self) -> Terms<'_>;
     /// What its files say, of one that computes on `device`.
     fn cost(&self, device: Device) -> Result<EngineCost, String>;
-    /// Where it is to compute.
-    fn asked(&self) -> Device;
-    /// Where it would here, and what is missing for what was asked.
+    /// Where it would compute on a machine with the GPUs that it names, and what is missing even there.
+    fn planned(&self) -> (Device, Option<String>);
+    /// Where it does here, and what is missing for what was asked.
     fn settle(&self, library: &Path) -> (Device, Option<String>);
 }
 
@@ -154,11 +154,11 @@ macro_rules! costly {
                     $(Self::$other(config) => { let _ = device; config.cost() })+
                 }
             }
-            fn asked(&self) -> Device {
+            fn planned(&self) -> (Device, Option<String>) {
                 match self {
-                    $(Self::$kind(config) => config.device,)*
-                    $(Self::$whisper(config) => config.device,)*
-                    $(Self::$other(_) => Device::Cpu,)+
+                    $(Self::$kind(config) => (config.device, None),)*
+                    $(Self::$whisper(config) => whisper::device::planned(config.device),)*
+                    $(Self::$other(_) => (Device::Cpu, None),)+
                 }
             }
             fn settle(&self, library: &Path) -> (Device, Option<String>) {
@@ -198,6 +198,24 @@ mod tests {
         assert!(priced[0].cost.as_ref().is_err_and(|error| error.contains("/nowhere/ggml.bin")));
         let llm = priced[1].cost.as_ref().expect("the operator says");
         assert_eq!((llm.vram.peak_bytes(8) >> 20, llm.threads), (3800, 1));
+    }
+
+    #[test]
+    fn a_gpu_that_is_there_holds_what_the_cpu_would() {
+        let config: EnginesConfig =
+            toml::from_str("[[llm]]\nkind = \"onnx\"\ndevice = \"cuda:0\"").expect("the documented form");
+        let llm = |gpus| costs_with(&config, gpus).remove(1);
+        let bytes = |priced: &Priced| {
+            let cost = priced.cost.as_ref().expect("the starter model is there");
+            (cost.ram.peak_bytes(8), cost.vram.peak_bytes(8))
+        };
+        let (there, absent, found) = (llm(GpuView::Configured), llm(GpuView::Absent), llm(GpuView::Found));
+        assert_eq!((there.device, absent.device), (Device::Cuda(0), Device::Cpu));
+        let ((ram, vram), on_cpu) = (bytes(&there), bytes(&absent));
+        assert!(vram > ram && on_cpu.0 > vram / 2 && on_cpu.1 == 0, "{there:?} {absent:?}");
+        // No machine that tests this has one; where one does, the library for the CPU does not use it.
+        assert_eq!((found.device, bytes(&found)), (Device::Cpu, on_cpu));
+        assert!(found.missing.expect("told").contains("scripts/setup --cuda"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub enum Device {
 
 /// What is written is no device.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[error("`device` = {written:?}: write \"cpu\", or \"cuda:0\" for the first NVIDIA GPU (\"cuda:1\" for the second, to {})", MAX_GPUS - 1)]
+#[error("there is no device {written:?}; there are \"cpu\" and \"cuda:0\" to \"cuda:{}\"", MAX_GPUS - 1)]
 pub struct NoSuchDevice {
     /// What stands there.
     pub written: String,
@@ -94,9 +94,9 @@ mod tests {
             ["", "gpu", "cuda", "cuda:", "cuda:-1", "cuda:+1", "cuda:x", "cuda:64", "CPU", "cuda:99999999999"]
         {
             let told = text.parse::<Device>().expect_err(text).to_string();
-            assert!(
-                told.starts_with(&format!("`device` = {text:?}: write \"cpu\", or \"cuda:0\"")),
-                "{told}"
+            assert_eq!(
+                told,
+                format!("there is no device {text:?}; there are \"cpu\" and \"cuda:0\" to \"cuda:63\"")
             );
         }
     }

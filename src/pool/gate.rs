@@ -36,3 +36,36 @@ impl ComputeGate for Gate {
         ComputePermit::holding(slot)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::PoolsConfig;
+
+    const GPU: Device = Device::Cuda(0);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gpu_works_beside_the_cores() {
+        let config = PoolsConfig { cpu_permits: 1, ..PoolsConfig::default() };
+        let scheduler = Scheduler::new(&config);
+        let room = async |device| {
+            let deadline = Instant::now() + Duration::from_secs(1);
+            scheduler.room(scheduler.device(device), deadline).await
+        };
+        let core = room(Device::Cpu).await.expect("a core");
+        let first = room(GPU).await.expect("a GPU takes no core");
+        assert!(room(Device::Cpu).await.is_none() && room(GPU).await.is_none(), "one at a time on each");
+        assert!(room(Device::Cuda(1)).await.is_some(), "another GPU is another device");
+        assert_eq!(
+            (scheduler.device_load(), scheduler.gpu_loads()),
+            ((1, 1), vec![(0, (1, 1)), (1, (0, 1))])
+        );
+        drop(core);
+        assert!(room(GPU).await.is_none(), "a core is no GPU");
+        drop(first);
+        let _again = room(GPU).await.expect("it is free");
+        scheduler.reconfigure(&PoolsConfig { gpu_permits: 2, ..config });
+        assert!(room(GPU).await.is_some(), "as many as configured by now");
+        assert_eq!(scheduler.gpu_loads()[0], (0, (1, 2)));
+    }
+}

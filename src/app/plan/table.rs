@@ -56,14 +56,14 @@ fn write_assumptions(text: &mut String, sizing: &Sizing) -> std::fmt::Result {
 fn write_loads(text: &mut String, sizing: &Sizing) -> std::fmt::Result {
     writeln!(
         text,
-        "  {:<18}  {:>5}  {:>5}  {:>9}  {:>9}  {:>6}  {:>10}  {:<8}  CPU",
+        "  {:<24}  {:>5}  {:>5}  {:>9}  {:>9}  {:>6}  {:>10}  {:<8}  CPU",
         "one instance a row", "slots", "lanes", "RAM MiB", "VRAM MiB", "cores", "lanes busy", "memory"
     )?;
     sizing.loads.iter().try_for_each(|load| write_load(text, load))?;
     let mut own = |name: &str, count: String, bytes: Bytes, cores: f64| {
         writeln!(
             text,
-            "  {name:<18}  {count:>5}  {:>5}  {:>9}  {:>9}  {cores:>6.2}  {:>10}  {:<8}  declared",
+            "  {name:<24}  {count:>5}  {:>5}  {:>9}  {:>9}  {cores:>6.2}  {:>10}  {:<8}  declared",
             "",
             mib(bytes.ram),
             mib(bytes.vram),
@@ -77,14 +77,14 @@ fn write_loads(text: &mut String, sizing: &Sizing) -> std::fmt::Result {
     own("sessions", sizing.users.to_string(), Bytes { ram: sessions, vram: 0 }, session_cores)?;
     own("server itself", String::new(), overhead.server, 0.0)?;
     let (ram, vram) = (mib(sizing.memory.ram), mib(sizing.memory.vram));
-    writeln!(text, "  {:<18}  {:>5}  {:>5}  {ram:>9}  {vram:>9}  {:>6.2}", "total", "", "", sizing.cores)
+    writeln!(text, "  {:<24}  {:>5}  {:>5}  {ram:>9}  {vram:>9}  {:>6.2}", "total", "", "", sizing.cores)
 }
 
 fn write_load(text: &mut String, load: &Load) -> std::fmt::Result {
     let engine = &load.engine;
     writeln!(
         text,
-        "  {:<18}  {:>5}  {:>5}  {:>9}  {:>9}  {:>6.2}  {:>8.0} %  {:<8}  {}",
+        "  {:<24}  {:>5}  {:>5}  {:>9}  {:>9}  {:>6.2}  {:>8.0} %  {:<8}  {}",
         format!("{} {}", engine.pool.as_str(), engine.name),
         engine.slots,
         engine.lanes(),

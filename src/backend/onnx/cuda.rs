@@ -80,8 +80,9 @@ fn explain(error: &str) -> String {
     } else {
         "ONNX Runtime cannot use the GPU"
     };
-    // Some of its errors are pages long: where in its sources, and what the call was.
-    let short: String = error.lines().next().unwrap_or_default().chars().take(300).collect();
+    // It begins with the place in its sources, and may go on for pages.
+    let said = error.rsplit(" : FAIL : ").next().unwrap_or(error);
+    let short: String = said.lines().next().unwrap_or_default().chars().take(300).collect();
     format!("{step}, or set `device = \"cpu\"`; ONNX Runtime says: {short}")
 }
 
@@ -126,5 +127,7 @@ mod tests {
             assert!(explained.ends_with(&error), "{explained}");
         }
         assert!(explain(&"x".repeat(10_000)).len() < 500, "and no pages");
+        let placed = "/onnxruntime_src/provider_bridge_ort.cc:2043 Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load";
+        assert!(explain(placed).ends_with("ONNX Runtime says: Failed to load"), "nor places in its sources");
     }
 }

@@ -31,6 +31,12 @@ pub(in crate::backend) fn settle(asked: Device) -> (Device, Option<String>) {
     (if missing.is_some() { Device::Cpu } else { asked }, missing)
 }
 
+/// The same on another machine that has the GPU, with this program.
+pub(in crate::backend) fn planned(asked: Device) -> (Device, Option<String>) {
+    let missing = missing(asked, BUILD, u32::MAX);
+    (if missing.is_some() { Device::Cpu } else { asked }, missing)
+}
+
 fn missing(asked: Device, build: Build, gpus: u32) -> Option<String> {
     let Device::Cuda(number) = asked else { return None };
     match build {
