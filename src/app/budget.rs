@@ -3,8 +3,8 @@
 
 use crate::backend::catalog::{self, CUDA_RAM_BYTES, CUDA_VRAM_BYTES, EngineSet, GpuView, Priced};
 use crate::config::Config;
-use crate::engine::cost::{LoadGrowth, Source};
-use crate::engine::{Device, EngineCost};
+use crate::engine::cost::Source;
+use crate::engine::EngineCost;
 use crate::pool::memory::{Available, Budget, Bytes, OverBudget, Row, judge};
 use crate::telemetry::machine::{self, Gpus};
 
@@ -77,7 +77,7 @@ pub(super) fn apply_measured(priced: &mut [Priced], engines: &EngineSet) {
     let stt = engines.stt.iter().map(|loaded| ("stt", &loaded.name, (loaded.device, loaded.measured)));
     let llm = engines.llm.iter().map(|loaded| ("llm", &loaded.name, (loaded.device, loaded.measured)));
     let tts = engines.tts.iter().map(|loaded| ("tts", &loaded.name, (loaded.device, loaded.measured)));
-    let growths: Vec<(&str, &String, (Option<Device>, LoadGrowth))> = stt.chain(llm).chain(tts).collect();
+    let growths: Vec<_> = stt.chain(llm).chain(tts).collect();
     for entry in priced {
         let growth = growths.iter().find(|(pool, name, _)| *pool == entry.pool && **name == entry.name);
         let (Some((_, _, (device, growth))), Ok(cost)) = (growth, &entry.cost) else { continue };
@@ -247,7 +247,11 @@ mod tests {
         let config = config(&[("engines.llm", &llm)]);
         // 3,000 MiB, four slots of 500, and CUDA itself with 512.
         assert!(check_on(&config, machine(Some(8)), GpuView::Configured).is_ok());
-        let told = check_on(&config, machine(Some(6)), GpuView::Configured).expect_err("5,529 MiB of 6 GiB");
+        assert!(
+            check_on(&config, machine(None), GpuView::Absent).is_ok(),
+            "what is said of a GPU is not RAM's"
+        );
+        let told = check_on(&config, machine(Some(5)), GpuView::Configured).expect_err("5,512 MiB of 5 GiB");
         assert_eq!(told.over().ram, 0);
         let told = told.to_string();
         for part in

@@ -76,6 +76,8 @@ fn price<C: Costly + Placeable>(
         GpuView::Configured => entry.planned(),
         GpuView::Absent => (Device::Cpu, None),
     };
+    let is_forgone = !device.is_gpu() && (missing.is_some() || entry.planned().0.is_gpu());
+    let own = if is_forgone { own.without_vram() } else { own };
     let is_apart = entry.is_apart();
     let declared = entry.cost(device).map(|cost| if is_apart { apart(cost, device) } else { cost });
     let declared = declared.or_else(|error| bare(pool, slots, own, error));

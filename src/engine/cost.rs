@@ -198,6 +198,14 @@ pub struct OwnCost {
     pub unit_cpu_us: Option<u64>,
 }
 
+impl OwnCost {
+    /// The same of an engine that is not on the GPU that it was described for.
+    #[must_use]
+    pub fn without_vram(self) -> Self {
+        Self { vram_mib: None, slot_vram_mib: None, ..self }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

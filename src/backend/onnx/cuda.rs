@@ -38,7 +38,10 @@ pub(in crate::backend) fn settle_for(engine: &str, library: &Path, asked: Device
 
 /// Brings a number to the GPU. The error says what is missing, and what to do.
 fn try_out(library: &Path, number: u32) -> Result<(), String> {
-    environment(library)?;
+    environment(library).map_err(|reason| {
+        let library = library.display();
+        format!("ONNX Runtime's library {library} cannot be loaded ({reason}): run `scripts/setup`, or set `engines.onnxruntime`")
+    })?;
     if !CUDA::is_available().map_err(|error| error.to_string())? {
         return Err(format!(
             "ONNX Runtime's library {} is the one for the CPU: run `scripts/setup --cuda` and set \

@@ -87,7 +87,7 @@ impl SileroVad {
             next_step: next_step.into(),
         };
         let device = onnx::settle_for(NAME, library, config.device);
-        let session = onnx::open(Room::on(device), NAME, path, library, &invalid)?;
+        let session = onnx::open(Room::on(device), NAME, path, library, invalid)?;
         let mut inputs = onnx::inputs(&session);
         inputs.sort_unstable();
         if inputs != ["input", "sr", "state"] {

@@ -88,7 +88,7 @@ impl SmartTurn {
             next_step: "Set `engines.turn.model` to a smart-turn v3 file, or to one that is not there".into(),
         };
         let device = onnx::settle_for(NAME, library, config.device);
-        let session = onnx::open(Room::on(device), NAME, path, library, &invalid)?;
+        let session = onnx::open(Room::on(device), NAME, path, library, invalid)?;
         let mut judge = Judge::new(session, device, gate).map_err(&invalid)?;
         judge.judge(&[]).map_err(invalid)?;
         let body = move |jobs: &Receiver<Job>| jobs.iter().for_each(|job| judge.take(job));
