@@ -3,8 +3,8 @@
 
 use crate::backend::catalog::{self, CUDA_RAM_BYTES, CUDA_VRAM_BYTES, EngineSet, GpuView, Priced};
 use crate::config::Config;
-use crate::engine::cost::Source;
 use crate::engine::EngineCost;
+use crate::engine::cost::Source;
 use crate::pool::memory::{Available, Budget, Bytes, OverBudget, Row, judge};
 use crate::telemetry::machine::{self, Gpus};
 
@@ -38,7 +38,9 @@ fn check_on(config: &Config, available: Available, gpus: GpuView) -> Result<(), 
 
 /// Engines that compute on the CPU though they are to use a GPU, each with why and what to do.
 pub fn missing_gpus(config: &Config) -> Vec<String> {
-    notes_of_gpus(&catalog::costs(&config.engines))
+    let ears = catalog::ears_without_gpu(&config.engines);
+    let ears = ears.into_iter().map(|(key, why)| format!("{key}.device: it computes on the CPU: {why}"));
+    notes_of_gpus(&catalog::costs(&config.engines)).into_iter().chain(ears).collect()
 }
 
 pub(super) fn notes_of_gpus(priced: &[Priced]) -> Vec<String> {
@@ -117,11 +119,14 @@ fn cuda_row(priced: &[Priced]) -> Option<Row> {
 
 /// The model that hears ends of turns, where there is one.
 fn turn_row(config: &Config) -> Option<Row> {
+    let bytes = config.engines.turn.memory_bytes()?;
+    let is_on_gpu = catalog::found(&config.engines, config.engines.turn.device).is_gpu();
+    let fixed = if is_on_gpu { Bytes { ram: 0, vram: bytes } } else { Bytes { ram: bytes, vram: 0 } };
     Some(Row {
         name: "turn detector".to_owned(),
         key: "engines.turn.model".to_owned(),
         count: 1,
-        fixed: Bytes { ram: config.engines.turn.ram_bytes()?, vram: 0 },
+        fixed,
         source: Source::Declared.as_str().to_owned(),
         ..Row::default()
     })
@@ -277,6 +282,8 @@ mod tests {
         assert!(check_on(&config, machine(None), GpuView::Absent).is_ok(), "and no VRAM is asked for");
         let told = check_on(&config, machine(None), GpuView::Configured).expect_err("there is none");
         assert_eq!(told.over().ram, 0);
+        let with_turn = self::config(&[("engines.turn.device", "cuda:0")]);
+        assert!(missing_gpus(&with_turn)[0].starts_with("engines.turn.device: it computes on the CPU"));
         let notes = missing_gpus(&config);
         assert!(
             notes.len() == 1 && notes[0].starts_with("engines.llm[0].device: it computes on the CPU"),

@@ -32,7 +32,9 @@ use crate::engine::vad::VadEngine;
 use crate::engine::{Device, EngineProcess};
 
 pub use self::config::{EnginesConfig, LlmConfig, SttConfig, TtsConfig, VadConfig};
-pub use super::costs::{CUDA_RAM_BYTES, CUDA_VRAM_BYTES, GpuView, Priced, costs, costs_with};
+pub use super::costs::{
+    CUDA_RAM_BYTES, CUDA_VRAM_BYTES, GpuView, Priced, costs, costs_with, ears_without_gpu, found,
+};
 
 mod config;
 

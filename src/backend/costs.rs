@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::catalog::{EnginesConfig, LlmConfig, SttConfig, TtsConfig};
+use super::catalog::{EnginesConfig, LlmConfig, SttConfig, TtsConfig, VadConfig};
 use super::process::{PROCESS_BYTES, Placeable};
 use super::{onnx, whisper};
 use crate::engine::Device;
@@ -48,6 +48,20 @@ pub enum GpuView {
     Configured,
     /// None.
     Absent,
+}
+
+/// Where what is to compute in ONNX Runtime on `asked` does so on this machine.
+pub fn found(config: &EnginesConfig, asked: Device) -> Device {
+    onnx::settle(&config.onnxruntime, asked).0
+}
+
+/// What hears turns and voices on the CPU though it is to use a GPU: its section of the configuration, why, and what to
+/// do.
+pub fn ears_without_gpu(config: &EnginesConfig) -> Vec<(&'static str, String)> {
+    let vad = if let VadConfig::Silero(silero) = &config.vad { silero.device } else { Device::Cpu };
+    let asked = [("engines.turn", config.turn.device), ("engines.vad", vad)];
+    let missing = |(key, device)| Some((key, onnx::settle(&config.onnxruntime, device).1?));
+    asked.into_iter().filter_map(missing).collect()
 }
 
 /// What the engines of `config` cost on this machine, in the order of the catalog: speech-to-text, language models,

@@ -48,7 +48,7 @@ const WORK_BYTES: u64 = 16 << 20;
 impl SmartTurnConfig {
     /// Memory in bytes, from the file's length: its weights, and once more as ONNX Runtime packs them. `None` where
     /// the file is absent.
-    pub fn ram_bytes(&self) -> Option<u64> {
+    pub fn memory_bytes(&self) -> Option<u64> {
         let file = std::fs::metadata(&self.model).ok().filter(std::fs::Metadata::is_file)?;
         Some(file.len().saturating_mul(2).saturating_add(WORK_BYTES))
     }

@@ -177,7 +177,9 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "engines.llm[*].file",
         "The graph within it",
-        Any("a path; without it the best for a CPU: model_q4.onnx, int8, model.onnx, then half precision"),
+        Any(
+            "a path; without it the best for its device: on a CPU model_q4.onnx, int8, model.onnx, then half precision; on a GPU model_q4f16.onnx first",
+        ),
     ),
     key(
         "engines.llm[*].max_context",
