@@ -97,14 +97,15 @@ pub(super) fn rows(config: &Config, priced: &[Priced]) -> Vec<Row> {
     engines.chain(turn_row(config)).chain(growth(config, priced)).chain(own).chain(cuda_row(priced)).collect()
 }
 
-/// What the server's own process takes of RAM and of a GPU before any engine is on it; none where none is.
+/// What the server's own process takes of RAM and of a GPU before any engine is on it; none where none is. Looking for the
+/// GPU takes that already, so that engines in processes of their own make no difference.
 pub(super) fn cuda_bytes(priced: &[Priced]) -> Bytes {
-    let mut on_gpus = priced.iter().filter(|entry| entry.device.is_gpu() && !entry.is_apart).peekable();
-    let is_used = on_gpus.peek().is_some();
-    // What the first engine was measured to take holds it.
-    let is_measured =
-        on_gpus.any(|entry| entry.cost.as_ref().is_ok_and(|cost| cost.vram.source == Source::Measured));
-    if is_used && !is_measured {
+    let is_used = priced.iter().any(|entry| entry.device.is_gpu());
+    // What the first engine in the server was measured to take holds it.
+    let measured =
+        |entry: &Priced| entry.cost.as_ref().is_ok_and(|cost| cost.vram.source == Source::Measured);
+    let is_counted = priced.iter().any(|entry| entry.device.is_gpu() && !entry.is_apart && measured(entry));
+    if is_used && !is_counted {
         Bytes { ram: CUDA_RAM_BYTES, vram: CUDA_VRAM_BYTES }
     } else {
         Bytes::default()

@@ -33,10 +33,10 @@ pub struct Priced {
     pub own: OwnCost,
     /// Where it computes.
     pub device: Device,
-    /// It runs in a process of its own, and what that takes is counted with it.
-    pub is_apart: bool,
     /// Why that is the CPU though the configuration names a GPU, and what to do.
     pub missing: Option<String>,
+    /// It runs in a process of its own, and what that takes is counted with it.
+    pub is_apart: bool,
 }
 
 /// Which GPUs engines are taken to find.
@@ -104,8 +104,8 @@ fn price<C: Costly + Placeable>(
         cost: declared.map(|cost| cost.with_own(&own)),
         own,
         device,
-        is_apart,
         missing,
+        is_apart,
     }
 }
 
