@@ -25,8 +25,10 @@ use tokio::time::Instant;
 
 /// Tokens that are written.
 const TOKENS: u32 = 128;
-/// Letters of a prompt, about a thousand tokens of a tiny tokenizer.
-const PROMPT: usize = 1_000;
+/// Fewer tokens say nothing of speed: the model ended its answer.
+const FEW: f64 = 16.0;
+/// Letters of a prompt; of a tiny tokenizer, each is a token.
+const PROMPT: usize = 600;
 const SENTENCE: &str =
     "One of these days I am going to organize a really long sentence that does not stop for breath.";
 /// Seconds of sound that are heard.
@@ -44,18 +46,19 @@ struct Outcome {
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr).init();
     let mut arguments = std::env::args().skip(1);
     let library = PathBuf::from(arguments.next().context("which library of ONNX Runtime?")?);
     let gpu: Device = arguments.next().context("which device?")?.parse()?;
     println!("{:<40} {:<8} {:<44} {:>9} {:>9}", "model", "device", "speed", "load s", "VRAM MiB");
-    let mut differ = 0;
+    let (mut differ, mut elsewhere) = (0, 0);
     for argument in arguments {
         let (kind, path) = argument.split_once(':').context("kind:path")?;
         let mut said = Vec::new();
         for device in [Device::Cpu, gpu] {
             let outcome = row(kind, Path::new(path), (&library, device)).await?;
             if outcome.device != device {
-                println!("{:<40} not on {device}: see the warning", "");
+                elsewhere += 1;
             }
             said.push(outcome.said);
         }
@@ -65,6 +68,7 @@ async fn main() -> Result<()> {
         let verdict = if is_same { "the same".to_owned() } else { format!("alike for {alike} characters") };
         println!("{:<40} {verdict}: {}", "", said[1].chars().take(60).collect::<String>());
     }
+    anyhow::ensure!(elsewhere == 0, "{elsewhere} were not on {gpu}: the warnings say why");
     println!("{differ} differ; int4 and random weights have near ties, models in 32 bits should not");
     Ok(())
 }
@@ -105,8 +109,12 @@ async fn llm(path: &Path, (library, device): (&Path, Device), begin: Instant) ->
     write(&engine, 1).await?; // memory is touched, kernels are chosen
     let (first_s, ..) = write(&engine, 1).await?;
     let (whole_s, read, written, said) = write(&engine, TOKENS).await?;
-    let rate = (written - 1.0).max(1.0) / (whole_s - first_s).max(1e-9);
-    let speed = format!("first token {first_s:.3} s of {read}; {rate:.1} tokens/s");
+    let rate = if written < FEW {
+        "too few".to_owned()
+    } else {
+        format!("{:.1}", (written - 1.0) / (whole_s - first_s))
+    };
+    let speed = format!("first token {first_s:.3} s of {read}; {rate} tokens/s");
     Ok((Outcome { device: engine.device(), speed, said }, loaded_s))
 }
 
