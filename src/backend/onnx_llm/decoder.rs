@@ -171,7 +171,22 @@ impl Decoder {
     /// Appends `tokens` to the cache; the logits of what follows the last of them. After an error the cache is
     /// of no more use.
     pub(super) fn step(&mut self, cache: &mut Cache, tokens: &[i64]) -> Result<Vec<f32>, String> {
-        let outcome = self.bind(cache, tokens).and_then(|()| self.run());
+        self.append(cache, tokens, true).map(Option::unwrap_or_default)
+    }
+
+    /// The same where more follows: the logits, one row for each token in many exports, stay where they were computed.
+    pub(super) fn read(&mut self, cache: &mut Cache, tokens: &[i64]) -> Result<(), String> {
+        self.append(cache, tokens, false).map(drop)
+    }
+
+    /// `wants_logits`: they come to the CPU, and are answered.
+    fn append(
+        &mut self,
+        cache: &mut Cache,
+        tokens: &[i64],
+        wants_logits: bool,
+    ) -> Result<Option<Vec<f32>>, String> {
+        let outcome = self.bind(cache, tokens, wants_logits).and_then(|()| self.run(wants_logits));
         self.binding.clear(); // it would keep the caches of this step until the next one
         let (logits, values) = outcome?;
         *cache = Cache { values, len: cache.len + tokens.len() };
@@ -179,7 +194,7 @@ impl Decoder {
     }
 
     /// Says what the next step reads, and where what it writes is to lie.
-    fn bind(&mut self, cache: &Cache, tokens: &[i64]) -> Result<(), String> {
+    fn bind(&mut self, cache: &Cache, tokens: &[i64], wants_logits: bool) -> Result<(), String> {
         let (inputs, len) = (self.inputs, cache.len + tokens.len());
         self.feed("input_ids", vec![1, tokens.len()], tokens.to_vec())?;
         if inputs.attention_mask {
@@ -200,7 +215,7 @@ impl Decoder {
             binding.bind_input(slot.past.as_str(), value).map_err(text)?;
             binding.bind_output_to_device(slot.present.as_str(), device).map_err(text)?;
         }
-        binding.bind_output_to_device(LOGITS, host).map_err(text)
+        binding.bind_output_to_device(LOGITS, if wants_logits { host } else { device }).map_err(text)
     }
 
     fn feed<T>(&mut self, name: &str, shape: Vec<usize>, values: Vec<T>) -> Result<(), String>
@@ -212,11 +227,12 @@ impl Decoder {
     }
 
     /// Makes the step that is bound: the logits of what follows, and the cache.
-    fn run(&mut self) -> Result<(Vec<f32>, Vec<DynValue>), String> {
+    fn run(&mut self, wants_logits: bool) -> Result<(Option<Vec<f32>>, Vec<DynValue>), String> {
         // What was copied to a GPU has arrived there.
         self.binding.synchronize_inputs().map_err(text)?;
         let mut outputs = self.session.run_binding(&self.binding).map_err(text)?;
-        let logits = last_row(outputs.get(LOGITS).ok_or("no logits came out")?)?;
+        let logits = outputs.get(LOGITS).ok_or("no logits came out")?;
+        let logits = wants_logits.then(|| last_row(logits)).transpose()?;
         let present =
             |slot: &CacheSlot| outputs.remove(&slot.present).ok_or("a part of the cache did not come out");
         Ok((logits, self.cache.iter().map(present).collect::<Result<_, _>>()?))

@@ -172,12 +172,14 @@ impl Sequence {
         let count = self.unread.len().min(prompt_chunk(model.device));
         let chunk: Vec<i64> = self.unread.drain(..count).collect();
         let permit = model.gate.enter(model.device, self.is_urgent());
+        if !self.unread.is_empty() {
+            model.decoder.read(&mut self.cache, &chunk)?;
+            self.seen.extend(chunk);
+            return Ok(());
+        }
         let mut logits = model.decoder.step(&mut self.cache, &chunk)?;
         drop(permit);
         self.seen.extend(chunk);
-        if !self.unread.is_empty() {
-            return Ok(());
-        }
         let token = self.sampler.choose(&mut logits).ok_or("the model's probabilities are no numbers")?;
         self.usage.output += 1;
         if model.ends.contains(&token) {
