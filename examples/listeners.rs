@@ -53,13 +53,13 @@ async fn main() -> Result<()> {
     let audio = audio();
     println!("voice activity, {HEARD_S} s of audio a session");
     println!("engine       sessions  CPU ms / s of audio  slowest round ms  J / s of audio");
-    let silero = SileroConfig { model: folder.join("silero.onnx") };
+    let silero = SileroConfig { model: folder.join("silero.onnx"), ..SileroConfig::default() };
     let silero = SileroVad::load(&silero, &library, Arc::new(Unlimited))?;
     for sessions in SESSIONS {
         hear("earshot", &EarshotVad, &audio, sessions).await?;
         hear("silero", &silero, &audio, sessions).await?;
     }
-    let turn = SmartTurnConfig { model: folder.join("smart-turn.onnx") };
+    let turn = SmartTurnConfig { model: folder.join("smart-turn.onnx"), ..SmartTurnConfig::default() };
     let turn = SmartTurn::load(&turn, &library, Arc::new(Unlimited))?.context("no smart-turn.onnx")?;
     let (meter, heard) = (Meter::start(), Arc::<[f32]>::from(&audio[..8 * 16_000]));
     for _ in 0..JUDGEMENTS {

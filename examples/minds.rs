@@ -48,7 +48,7 @@ async fn main() -> Result<()> {
         let (run, resident) = by_hand(&config, prompt, tokens)?;
         return tell("bare ort", run, resident - before);
     }
-    let cost = config.cost().map_err(Error::msg)?;
+    let cost = config.cost(antiphon::engine::Device::Cpu).map_err(Error::msg)?;
     let engine = OnnxLlm::load(&config, Path::new(LIBRARY), Arc::new(Unlimited))?;
     let loaded = resident_mib()? - before;
     let run = by_engine(&engine, prompt, tokens).await?;

@@ -7,12 +7,14 @@
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon::backend::kokoro::{KokoroConfig, KokoroTts};
 use antiphon::backend::onnx_environment;
 use antiphon::backend::piper::{PiperConfig, PiperTts};
 use antiphon::engine::CancelFlag;
+use antiphon::engine::compute::Unlimited;
 use antiphon::engine::tts::{TtsEngine, TtsEvent, TtsRequest};
 use anyhow::{Context, Error, Result};
 use futures::StreamExt;
@@ -37,13 +39,23 @@ async fn main() -> Result<()> {
     if name == "piper" {
         let config = PiperConfig { model: folder.join("piper-medium.onnx"), ..PiperConfig::default() };
         let model = config.model.clone();
-        measure(&name, || Ok(PiperTts::load(&config, Path::new(LIBRARY))?), (&model, piper_inputs), rounds)
-            .await
+        measure(
+            &name,
+            || Ok(PiperTts::load(&config, Path::new(LIBRARY), Arc::new(Unlimited))?),
+            (&model, piper_inputs),
+            rounds,
+        )
+        .await
     } else {
         let config = KokoroConfig { model: folder.join("kokoro/model.onnx"), ..KokoroConfig::default() };
         let model = config.model.clone();
-        measure(&name, || Ok(KokoroTts::load(&config, Path::new(LIBRARY))?), (&model, kokoro_inputs), rounds)
-            .await
+        measure(
+            &name,
+            || Ok(KokoroTts::load(&config, Path::new(LIBRARY), Arc::new(Unlimited))?),
+            (&model, kokoro_inputs),
+            rounds,
+        )
+        .await
     }
 }
 

@@ -47,7 +47,7 @@ use https::Https;
 use reload::{Live, Reloader};
 
 pub use crate::backend::process::serve as serve_engine;
-pub use budget::check_declared as check_memory;
+pub use budget::{check_declared as check_memory, missing_gpus};
 pub use https::check_certificate;
 
 /// How long engines may take to end. They promise to let go of a call within 50 ms.

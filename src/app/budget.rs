@@ -1,10 +1,10 @@
 //! The memory budget of a configuration: asks the catalog what engines cost, the machine what there is, and
 //! `pool::memory` for its judgement.
 
-use crate::backend::catalog::{self, EngineSet, Priced};
+use crate::backend::catalog::{self, CUDA_RAM_BYTES, CUDA_VRAM_BYTES, EngineSet, GpuView, Priced};
 use crate::config::Config;
 use crate::engine::EngineCost;
-use crate::engine::cost::{LoadGrowth, Source};
+use crate::engine::cost::Source;
 use crate::pool::memory::{Available, Budget, Bytes, OverBudget, Row, judge};
 use crate::telemetry::machine::{self, Gpus};
 
@@ -27,7 +27,27 @@ pub(super) fn budget(config: &Config) -> Budget {
 
 /// Judges the declared costs, before anything is loaded.
 pub fn check_declared(config: &Config) -> Result<(), OverBudget> {
-    judge(&rows(config, &catalog::costs(&config.engines)), budget(config)).map(drop)
+    check_on(config, available(), GpuView::Found)
+}
+
+/// The same on a machine that has this.
+fn check_on(config: &Config, available: Available, gpus: GpuView) -> Result<(), OverBudget> {
+    let priced = catalog::costs_with(&config.engines, gpus);
+    judge(&rows(config, &priced), config.memory.budget(available)).map(drop)
+}
+
+/// Engines that compute on the CPU though they are to use a GPU, each with why and what to do.
+pub fn missing_gpus(config: &Config) -> Vec<String> {
+    let ears = catalog::ears_without_gpu(&config.engines);
+    let ears = ears.into_iter().map(|(key, why)| format!("{key}.device: it computes on the CPU: {why}"));
+    notes_of_gpus(&catalog::costs(&config.engines)).into_iter().chain(ears).collect()
+}
+
+pub(super) fn notes_of_gpus(priced: &[Priced]) -> Vec<String> {
+    let note = |entry: &Priced| {
+        Some(format!("{}.device: it computes on the CPU: {}", entry.key, entry.missing.as_ref()?))
+    };
+    priced.iter().filter_map(note).collect()
 }
 
 /// Judges again, with what loading took in place of what was declared.
@@ -56,14 +76,17 @@ pub(super) fn check_loaded(config: &Config, engines: &EngineSet) -> Result<(), O
 
 /// Puts what loading took in place of what was declared.
 pub(super) fn apply_measured(priced: &mut [Priced], engines: &EngineSet) {
-    let stt = engines.stt.iter().map(|loaded| ("stt", &loaded.name, loaded.measured));
-    let llm = engines.llm.iter().map(|loaded| ("llm", &loaded.name, loaded.measured));
-    let tts = engines.tts.iter().map(|loaded| ("tts", &loaded.name, loaded.measured));
-    let growths: Vec<(&str, &String, LoadGrowth)> = stt.chain(llm).chain(tts).collect();
+    let stt = engines.stt.iter().map(|loaded| ("stt", &loaded.name, (loaded.device, loaded.measured)));
+    let llm = engines.llm.iter().map(|loaded| ("llm", &loaded.name, (loaded.device, loaded.measured)));
+    let tts = engines.tts.iter().map(|loaded| ("tts", &loaded.name, (loaded.device, loaded.measured)));
+    let growths: Vec<_> = stt.chain(llm).chain(tts).collect();
     for entry in priced {
         let growth = growths.iter().find(|(pool, name, _)| *pool == entry.pool && **name == entry.name);
-        let (Some((_, _, growth)), Ok(cost)) = (growth, &entry.cost) else { continue };
-        entry.cost = Ok(cost.with_load(*growth, entry.slots).with_own(&entry.own));
+        let (Some((_, _, (device, growth))), Ok(cost)) = (growth, &entry.cost) else { continue };
+        // What was loaded elsewhere than where it is priced says nothing of it.
+        if device.is_none_or(|device| device == entry.device) {
+            entry.cost = Ok(cost.with_load(*growth, entry.slots).with_own(&entry.own));
+        }
     }
 }
 
@@ -71,16 +94,40 @@ pub(super) fn apply_measured(priced: &mut [Priced], engines: &EngineSet) {
 pub(super) fn rows(config: &Config, priced: &[Priced]) -> Vec<Row> {
     let engines = priced.iter().filter_map(|entry| Some(engine_row(entry, entry.cost.as_ref().ok()?)));
     let own = [sessions_row(config.server.max_sessions), server_row()];
-    engines.chain(turn_row(config)).chain(growth(config, priced)).chain(own).collect()
+    engines.chain(turn_row(config)).chain(growth(config, priced)).chain(own).chain(cuda_row(priced)).collect()
+}
+
+/// What the server's own process takes of RAM and of a GPU before any engine is on it; none where none is. Looking for the
+/// GPU takes that already, so that engines in processes of their own make no difference.
+pub(super) fn cuda_bytes(priced: &[Priced]) -> Bytes {
+    let is_used = priced.iter().any(|entry| entry.device.is_gpu());
+    // What the first engine in the server was measured to take holds it.
+    let measured =
+        |entry: &Priced| entry.cost.as_ref().is_ok_and(|cost| cost.vram.source == Source::Measured);
+    let is_counted = priced.iter().any(|entry| entry.device.is_gpu() && !entry.is_apart && measured(entry));
+    if is_used && !is_counted {
+        Bytes { ram: CUDA_RAM_BYTES, vram: CUDA_VRAM_BYTES }
+    } else {
+        Bytes::default()
+    }
+}
+
+fn cuda_row(priced: &[Priced]) -> Option<Row> {
+    let fixed = Some(cuda_bytes(priced)).filter(|bytes| bytes.vram > 0)?;
+    let (name, source) = ("CUDA itself".to_owned(), Source::Declared.as_str().to_owned());
+    Some(Row { name, count: 1, fixed, source, ..Row::default() })
 }
 
 /// The model that hears ends of turns, where there is one.
 fn turn_row(config: &Config) -> Option<Row> {
+    let bytes = config.engines.turn.memory_bytes()?;
+    let is_on_gpu = catalog::found(&config.engines, config.engines.turn.device).is_gpu();
+    let fixed = if is_on_gpu { Bytes { ram: 0, vram: bytes } } else { Bytes { ram: bytes, vram: 0 } };
     Some(Row {
         name: "turn detector".to_owned(),
         key: "engines.turn.model".to_owned(),
         count: 1,
-        fixed: Bytes { ram: config.engines.turn.ram_bytes()?, vram: 0 },
+        fixed,
         source: Source::Declared.as_str().to_owned(),
         ..Row::default()
     })
@@ -107,9 +154,14 @@ pub(super) fn growth(config: &Config, priced: &[Priced]) -> Vec<Row> {
     [("stt", most.stt), ("llm", most.llm), ("tts", most.tts)].into_iter().filter_map(row).collect()
 }
 
+/// An engine's name, and where it computes if that is not the CPU.
+pub(super) fn shown(entry: &Priced) -> String {
+    if entry.device.is_gpu() { format!("{} on {}", entry.name, entry.device) } else { entry.name.clone() }
+}
+
 fn engine_row(entry: &Priced, cost: &EngineCost) -> Row {
     Row {
-        name: format!("{} {}", entry.pool, entry.name),
+        name: format!("{} {}", entry.pool, shown(entry)),
         key: format!("{}.slots", entry.key),
         count: entry.slots,
         fixed: Bytes { ram: cost.ram.instance_bytes, vram: cost.vram.instance_bytes },
@@ -187,6 +239,57 @@ mod tests {
         assert_eq!((rows.len(), rows[0].count, rows[0].total().ram), (1, 3, 600 << 20));
         let told = check_declared(&config).expect_err("more than 1200 MiB").to_string();
         assert!(told.contains("tts, grown"), "{told}");
+    }
+
+    /// A machine as NVML and the system would tell of it.
+    fn machine(vram_gib: Option<u64>) -> Available {
+        Available { ram_bytes: Some(16 << 30), vram_bytes: vram_gib.map(|gib| gib << 30) }
+    }
+
+    #[test]
+    fn engines_on_a_gpu_are_held_to_its_memory() {
+        let own = "cost = {vram_mib = 3000, slot_vram_mib = 500}";
+        let llm = format!("[{{kind = \"onnx\", device = \"cuda:0\", slots = 4, {own}}}]");
+        let config = config(&[("engines.llm", &llm)]);
+        // 3,000 MiB, four slots of 500, and CUDA itself with 512.
+        assert!(check_on(&config, machine(Some(8)), GpuView::Configured).is_ok());
+        assert!(
+            check_on(&config, machine(None), GpuView::Absent).is_ok(),
+            "what is said of a GPU is not RAM's"
+        );
+        let told = check_on(&config, machine(Some(5)), GpuView::Configured).expect_err("5,512 MiB of 5 GiB");
+        assert_eq!(told.over().ram, 0);
+        let told = told.to_string();
+        for part in
+            ["llm onnx on cuda:0", "CUDA itself", "VRAM", "engines.llm[0].slots from 4 to", "memory.vram_mib"]
+        {
+            assert!(told.contains(part), "{part} is missing in\n{told}");
+        }
+    }
+
+    #[test]
+    fn without_the_gpu_its_engines_take_ram() {
+        let config = config(&[("engines.llm", "[{kind = \"onnx\", device = \"cuda:0\"}]")]);
+        let total = |gpus| {
+            let rows = rows(&config, &catalog::costs_with(&config.engines, gpus));
+            rows.iter().map(Row::total).fold((0, 0), |(ram, vram), row| (ram + row.ram, vram + row.vram))
+        };
+        let (there, absent) = (total(GpuView::Configured), total(GpuView::Absent));
+        assert!(there.1 > 512 << 20 && absent.1 == 0, "{there:?} {absent:?}");
+        assert!(
+            absent.0 > there.0 - CUDA_RAM_BYTES,
+            "what the GPU held is the machine's: {there:?} {absent:?}"
+        );
+        assert!(check_on(&config, machine(None), GpuView::Absent).is_ok(), "and no VRAM is asked for");
+        let told = check_on(&config, machine(None), GpuView::Configured).expect_err("there is none");
+        assert_eq!(told.over().ram, 0);
+        let with_turn = self::config(&[("engines.turn.device", "cuda:0")]);
+        assert!(missing_gpus(&with_turn)[0].starts_with("engines.turn.device: it computes on the CPU"));
+        let notes = missing_gpus(&config);
+        assert!(
+            notes.len() == 1 && notes[0].starts_with("engines.llm[0].device: it computes on the CPU"),
+            "{notes:?}"
+        );
     }
 
     #[test]

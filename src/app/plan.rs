@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use self::sizing::{Engine, Machine, Overhead, Pool, Sizing, Talk, size};
 use super::budget;
-use crate::backend::catalog::{self, Priced};
+use crate::backend::catalog::{self, GpuView, Priced};
 use crate::config::Config;
 use crate::engine::EngineCost;
 use crate::pool::memory::{Available, Budget, Bytes};
@@ -53,12 +53,20 @@ pub struct Plan {
 
 /// Plans for `config`. With [`Request::measure`] it loads the engines and blocks for seconds.
 pub fn make(config: &Config, request: &Request) -> Result<Plan, MeasureError> {
-    let mut priced = catalog::costs(&config.engines);
+    // Memory of GPUs that is given is another machine's, which has them.
+    let gpus = match request.vram_gib {
+        None => GpuView::Found,
+        Some(gib) if gib > 0.0 => GpuView::Configured,
+        Some(_) => GpuView::Absent,
+    };
+    let mut priced = catalog::costs_with(&config.engines, gpus);
     if request.measure {
         measure::measure(config, &mut priced)?;
     }
     let mut notes: Vec<String> = config.preset.note().map(str::to_owned).into_iter().collect();
     notes.extend(unknown(&priced));
+    notes.extend(budget::notes_of_gpus(&priced));
+    notes.extend(on_gpus(&priced));
     let (machine, scarce) = machine_of(config, request);
     notes.extend(scarce);
     notes.extend(budget::growth(config, &priced).iter().map(|row| {
@@ -68,8 +76,9 @@ pub fn make(config: &Config, request: &Request) -> Result<Plan, MeasureError> {
         )
     }));
     let engines: Vec<Engine> = priced.iter().filter_map(engine).collect();
+    let cuda = budget::cuda_bytes(&priced);
     let overhead = Overhead {
-        server_bytes: budget::SERVER_BYTES,
+        server: Bytes { ram: budget::SERVER_BYTES + cuda.ram, vram: cuda.vram },
         session_bytes: budget::SESSION_BYTES,
         session_cores: SESSION_CORES,
     };
@@ -84,6 +93,19 @@ fn unknown(priced: &[Priced]) -> Vec<String> {
     priced.iter().filter_map(why).collect()
 }
 
+/// What is not known of GPUs.
+fn on_gpus(priced: &[Priced]) -> Option<String> {
+    let timed = |entry: &&Priced| entry.cost.as_ref().is_ok_and(|cost| cost.work.unit_cpu_s == 0.0);
+    let untimed: Vec<&str> =
+        priced.iter().filter(|entry| entry.device.is_gpu()).filter(timed).map(|e| e.key.as_str()).collect();
+    (!untimed.is_empty()).then(|| {
+        format!(
+            "{}: what a GPU takes of time is not declared, so lanes say nothing of them; --measure on that machine does",
+            untimed.join(", ")
+        )
+    })
+}
+
 fn engine(entry: &Priced) -> Option<Engine> {
     let cost: &EngineCost = entry.cost.as_ref().ok()?;
     let pool = match entry.pool {
@@ -93,7 +115,7 @@ fn engine(entry: &Priced) -> Option<Engine> {
     };
     Some(Engine {
         pool,
-        name: entry.name.clone(),
+        name: budget::shown(entry),
         key: entry.key.clone(),
         slots: entry.slots,
         threads: cost.threads,

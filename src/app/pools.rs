@@ -41,5 +41,9 @@ fn instance<E: ?Sized + 'static>(loaded: Loaded<E>, scheduler: &Scheduler) -> In
         Some(_) => instance,
         None => instance.rebuilt_by(Arc::new(move || rebuild().map_err(|error| error.to_string()))),
     };
-    if loaded.computes { instance.computing_on(scheduler.cpu(), 1) } else { instance }
+    let Some(device) = loaded.device else { return instance };
+    // A GPU is known to the scheduler, and to the status, even where no call of it takes one from begin to end.
+    let id = scheduler.device(device);
+    let instance = instance.on(device);
+    if loaded.computes { instance.computing_on(id, 1) } else { instance }
 }

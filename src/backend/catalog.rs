@@ -21,7 +21,6 @@ use super::scripted::{ScriptedLlm, ScriptedStt, ScriptedTts, ScriptedVad};
 use super::silero::SileroVad;
 use super::smart_turn::SmartTurn;
 use super::whisper::WhisperEngine;
-use crate::engine::EngineProcess;
 use crate::engine::compute::ComputeGate;
 use crate::engine::cost::LoadGrowth;
 use crate::engine::endpoint::Endpoint;
@@ -31,9 +30,12 @@ use crate::engine::stt::SttEngine;
 use crate::engine::tts::TtsEngine;
 use crate::engine::turn::TurnDetector;
 use crate::engine::vad::VadEngine;
+use crate::engine::{Device, EngineProcess};
 
 pub use self::config::{EnginesConfig, LlmConfig, SttConfig, TtsConfig, VadConfig};
-pub use super::costs::{Priced, costs};
+pub use super::costs::{
+    CUDA_RAM_BYTES, CUDA_VRAM_BYTES, GpuView, Priced, costs, costs_with, ears_without_gpu, found,
+};
 
 mod config;
 
@@ -73,9 +75,11 @@ pub struct Loaded<E: ?Sized> {
     pub slots: usize,
     /// It serves only where no other engine of its list is healthy.
     pub fallback: bool,
-    /// Each call computes on one of this machine's cores from its begin to its end. Others compute elsewhere, or
-    /// ask for each of their steps.
+    /// Each call computes on `device` from its begin to its end. Others compute elsewhere, or ask for each of their
+    /// steps.
     pub computes: bool,
+    /// Where it computes: what was asked for, or the CPU where that is not there. `None` for one behind a URL.
+    pub device: Option<Device>,
     /// How an engine behind a URL is called; `None` for one of this machine.
     pub endpoint: Option<Endpoint>,
     /// What it tells of its model.
@@ -191,11 +195,12 @@ fn llm_here(config: &LlmConfig, resources: &Resources) -> Result<Arc<dyn LlmEngi
 }
 
 fn tts_here(config: &TtsConfig, resources: &Resources) -> Result<Arc<dyn TtsEngine>, LoadError> {
+    let gate = Arc::clone(&resources.gate);
     Ok(match config {
         TtsConfig::Espeak(config) => Arc::new(EspeakTts::load(config)?),
         TtsConfig::OpenAi(config) => Arc::new(OpenAiTts::open(config)?),
-        TtsConfig::Piper(config) => Arc::new(PiperTts::load(config, &resources.onnxruntime)?),
-        TtsConfig::Kokoro(config) => Arc::new(KokoroTts::load(config, &resources.onnxruntime)?),
+        TtsConfig::Piper(config) => Arc::new(PiperTts::load(config, &resources.onnxruntime, gate)?),
+        TtsConfig::Kokoro(config) => Arc::new(KokoroTts::load(config, &resources.onnxruntime, gate)?),
         TtsConfig::Scripted(config) => Arc::new(ScriptedTts::new(config)),
     })
 }
@@ -255,14 +260,17 @@ fn load_one<C: Entry, E: ?Sized + Described + 'static>(
 ) -> Result<Loaded<E>, LoadError> {
     let engine = load(entry, resources)?;
     let (again, resources) = (entry.clone(), resources.clone());
+    let endpoint = entry.endpoint();
+    let device = Some(engine.device_of()).filter(|_| endpoint.is_none());
     Ok(Loaded {
         name: entry.name().to_owned(),
-        model: engine.describe(entry.name()),
+        model: ModelInfo { device, ..engine.describe(entry.name()) },
         engine,
         slots: entry.slots(),
         fallback: entry.fallback(),
-        computes: entry.computes(),
-        endpoint: entry.endpoint(),
+        computes: entry.computes_on(device),
+        device,
+        endpoint,
         process: E::process_of,
         measured: LoadGrowth::default(),
         rebuild: Arc::new(move || load(&again, &resources)),

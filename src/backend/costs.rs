@@ -1,8 +1,18 @@
 //! What the engines of a configuration cost, from their files: nothing is loaded. Read [`costs`] first.
 
-use super::catalog::{EnginesConfig, LlmConfig, SttConfig, TtsConfig};
+use std::path::Path;
+
+use super::catalog::{EnginesConfig, LlmConfig, SttConfig, TtsConfig, VadConfig};
 use super::process::{PROCESS_BYTES, Placeable};
+use super::{onnx, whisper};
+use crate::engine::Device;
 use crate::engine::cost::{EngineCost, OwnCost};
+
+/// What a process takes that uses a GPU, before any engine: CUDA's context there, kernels, cuBLAS and cuDNN. An
+/// assumption, not measured: contexts of a few hundred MiB are usual.
+pub const CUDA_VRAM_BYTES: u64 = 512 << 20;
+/// The same of RAM: the libraries' tables and what they keep of kernels.
+pub const CUDA_RAM_BYTES: u64 = 768 << 20;
 
 /// An engine of the configuration and what one instance of it costs.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,21 +31,69 @@ pub struct Priced {
     pub cost: Result<EngineCost, String>,
     /// What the operator declared; it stands over what is measured too.
     pub own: OwnCost,
+    /// Where it computes.
+    pub device: Device,
+    /// Why that is the CPU though the configuration names a GPU, and what to do.
+    pub missing: Option<String>,
+    /// It runs in a process of its own, and what that takes is counted with it.
+    pub is_apart: bool,
 }
 
-/// What the engines of `config` cost, in the order of the catalog: speech-to-text, language models,
-/// text-to-speech.
+/// Which GPUs engines are taken to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GpuView {
+    /// Those that they would find here.
+    Found,
+    /// Whatever the configuration names: another machine is planned for.
+    Configured,
+    /// None.
+    Absent,
+}
+
+/// Where what is to compute in ONNX Runtime on `asked` does so on this machine.
+pub fn found(config: &EnginesConfig, asked: Device) -> Device {
+    onnx::settle(&config.onnxruntime, asked).0
+}
+
+/// What hears turns and voices on the CPU though it is to use a GPU: its section of the configuration, why, and what to
+/// do.
+pub fn ears_without_gpu(config: &EnginesConfig) -> Vec<(&'static str, String)> {
+    let vad = if let VadConfig::Silero(silero) = &config.vad { silero.device } else { Device::Cpu };
+    let asked = [("engines.turn", config.turn.device), ("engines.vad", vad)];
+    let missing = |(key, device)| Some((key, onnx::settle(&config.onnxruntime, device).1?));
+    asked.into_iter().filter_map(missing).collect()
+}
+
+/// What the engines of `config` cost on this machine, in the order of the catalog: speech-to-text, language models,
+/// text-to-speech. Where one names a GPU, it is looked for.
 pub fn costs(config: &EnginesConfig) -> Vec<Priced> {
-    let stt = config.stt.iter().enumerate().map(|(index, entry)| price("stt", index, entry));
-    let llm = config.llm.iter().enumerate().map(|(index, entry)| price("llm", index, entry));
-    let tts = config.tts.iter().enumerate().map(|(index, entry)| price("tts", index, entry));
+    costs_with(config, GpuView::Found)
+}
+
+/// The same where these GPUs are there.
+pub fn costs_with(config: &EnginesConfig, gpus: GpuView) -> Vec<Priced> {
+    let at = (config.onnxruntime.as_path(), gpus);
+    let stt = config.stt.iter().enumerate().map(|(index, entry)| price(("stt", index), entry, at));
+    let llm = config.llm.iter().enumerate().map(|(index, entry)| price(("llm", index), entry, at));
+    let tts = config.tts.iter().enumerate().map(|(index, entry)| price(("tts", index), entry, at));
     stt.chain(llm).chain(tts).collect()
 }
 
-fn price<C: Costly + Placeable>(pool: &'static str, index: usize, entry: &C) -> Priced {
+fn price<C: Costly + Placeable>(
+    (pool, index): (&'static str, usize),
+    entry: &C,
+    (library, gpus): (&Path, GpuView),
+) -> Priced {
     let Terms { name, slots, fallback, own } = entry.terms();
-    let of_process = if entry.is_apart() { PROCESS_BYTES } else { 0 };
-    let declared = entry.cost().map(|cost| cost.with_more_ram(of_process));
+    let (device, missing) = match gpus {
+        GpuView::Found => entry.settle(library),
+        GpuView::Configured => entry.planned(),
+        GpuView::Absent => (Device::Cpu, None),
+    };
+    let is_forgone = !device.is_gpu() && (missing.is_some() || entry.planned().0.is_gpu());
+    let own = if is_forgone { own.without_vram() } else { own };
+    let is_apart = entry.is_apart();
+    let declared = entry.cost(device).map(|cost| if is_apart { apart(cost, device) } else { cost });
     let declared = declared.or_else(|error| bare(pool, slots, own, error));
     Priced {
         pool,
@@ -45,7 +103,20 @@ fn price<C: Costly + Placeable>(pool: &'static str, index: usize, entry: &C) -> 
         fallback,
         cost: declared.map(|cost| cost.with_own(&own)),
         own,
+        device,
+        missing,
+        is_apart,
     }
+}
+
+/// What an engine takes in a process of its own.
+fn apart(cost: EngineCost, device: Device) -> EngineCost {
+    let mut cost = cost.with_more_ram(PROCESS_BYTES);
+    if device.is_gpu() {
+        cost = cost.with_more_ram(CUDA_RAM_BYTES);
+        cost.vram.instance_bytes = cost.vram.instance_bytes.saturating_add(CUDA_VRAM_BYTES);
+    }
+    cost
 }
 
 /// Where files cannot be read, the operator's figures stand alone: a model may be planned for before it is there.
@@ -65,31 +136,62 @@ struct Terms<'a> {
 /// What costs something.
 trait Costly {
     fn terms(&self) -> Terms<'_>;
-    /// What its files say.
-    fn cost(&self) -> Result<EngineCost, String>;
+    /// What its files say, of one that computes on `device`.
+    fn cost(&self, device: Device) -> Result<EngineCost, String>;
+    /// Where it would compute on a machine with the GPUs that it names, and what is missing even there.
+    fn planned(&self) -> (Device, Option<String>);
+    /// Where it does here, and what is missing for what was asked.
+    fn settle(&self, library: &Path) -> (Device, Option<String>);
 }
 
+/// What an entry of any kind says.
+macro_rules! terms {
+    ($config:expr) => {{
+        let (slots, fallback) = ($config.slots, $config.fallback);
+        Terms { name: &$config.name, slots, fallback, own: $config.cost }
+    }};
+}
+
+/// `onnx`: kinds that compute in ONNX Runtime; `whisper`: in whisper.cpp; the others do on the CPU, or elsewhere.
 macro_rules! costly {
-    ($config:ident: $($kind:ident),+) => {
+    ($config:ident: onnx $($kind:ident),*; whisper $($whisper:ident),*; others $($other:ident),+) => {
         impl Costly for $config {
             fn terms(&self) -> Terms<'_> {
                 match self {
-                    $(Self::$kind(config) => {
-                        let (slots, fallback) = (config.slots, config.fallback);
-                        Terms { name: &config.name, slots, fallback, own: config.cost }
-                    }),+
+                    $(Self::$kind(config) => terms!(config),)*
+                    $(Self::$whisper(config) => terms!(config),)*
+                    $(Self::$other(config) => terms!(config),)+
                 }
             }
-            fn cost(&self) -> Result<EngineCost, String> {
-                match self { $(Self::$kind(config) => config.cost()),+ }
+            fn cost(&self, device: Device) -> Result<EngineCost, String> {
+                match self {
+                    $(Self::$kind(config) => config.cost(device),)*
+                    $(Self::$whisper(config) => config.cost(device),)*
+                    $(Self::$other(config) => { let _ = device; config.cost() })+
+                }
+            }
+            fn planned(&self) -> (Device, Option<String>) {
+                match self {
+                    $(Self::$kind(config) => (config.device, None),)*
+                    $(Self::$whisper(config) => whisper::device::planned(config.device),)*
+                    $(Self::$other(_) => (Device::Cpu, None),)+
+                }
+            }
+            fn settle(&self, library: &Path) -> (Device, Option<String>) {
+                let _ = library;
+                match self {
+                    $(Self::$kind(config) => onnx::settle(library, config.device),)*
+                    $(Self::$whisper(config) => whisper::device::settle(config.device),)*
+                    $(Self::$other(_) => (Device::Cpu, None),)+
+                }
             }
         }
     };
 }
 
-costly!(SttConfig: Whisper, Moonshine, OpenAi, Scripted);
-costly!(LlmConfig: Onnx, OpenAi, Scripted);
-costly!(TtsConfig: Espeak, Piper, Kokoro, OpenAi, Scripted);
+costly!(SttConfig: onnx Moonshine; whisper Whisper; others OpenAi, Scripted);
+costly!(LlmConfig: onnx Onnx; whisper; others OpenAi, Scripted);
+costly!(TtsConfig: onnx Piper, Kokoro; whisper; others Espeak, OpenAi, Scripted);
 
 #[cfg(test)]
 mod tests {
@@ -112,6 +214,24 @@ mod tests {
         assert!(priced[0].cost.as_ref().is_err_and(|error| error.contains("/nowhere/ggml.bin")));
         let llm = priced[1].cost.as_ref().expect("the operator says");
         assert_eq!((llm.vram.peak_bytes(8) >> 20, llm.threads), (3800, 1));
+    }
+
+    #[test]
+    fn a_gpu_that_is_there_holds_what_the_cpu_would() {
+        let config: EnginesConfig =
+            toml::from_str("[[llm]]\nkind = \"onnx\"\ndevice = \"cuda:0\"").expect("the documented form");
+        let llm = |gpus| costs_with(&config, gpus).remove(1);
+        let bytes = |priced: &Priced| {
+            let cost = priced.cost.as_ref().expect("the starter model is there");
+            (cost.ram.peak_bytes(8), cost.vram.peak_bytes(8))
+        };
+        let (there, absent, found) = (llm(GpuView::Configured), llm(GpuView::Absent), llm(GpuView::Found));
+        assert_eq!((there.device, absent.device), (Device::Cuda(0), Device::Cpu));
+        let ((ram, vram), on_cpu) = (bytes(&there), bytes(&absent));
+        assert!(vram > ram && on_cpu.0 > vram / 2 && on_cpu.1 == 0, "{there:?} {absent:?}");
+        // No machine that tests this has one; where one does, the library for the CPU does not use it.
+        assert_eq!((found.device, bytes(&found)), (Device::Cpu, on_cpu));
+        assert!(found.missing.expect("told").contains("scripts/setup --cuda"));
     }
 
     #[test]

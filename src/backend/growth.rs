@@ -3,7 +3,7 @@
 
 use crate::engine::EngineProcess;
 use crate::engine::cost::LoadGrowth;
-use crate::telemetry::machine::{self, Gpus};
+use crate::telemetry::machine::{self, GpuMemory, Gpus};
 
 /// Watches memory.
 #[derive(Debug)]
@@ -18,11 +18,11 @@ impl Growth {
 
     /// What `load` answers, and how memory grew meanwhile.
     pub(super) fn around<T>(&self, load: impl FnOnce() -> T) -> (T, LoadGrowth) {
-        let (ram, vram) = (machine::resident_bytes(), self.vram_used());
+        let (ram, vram) = (machine::resident_bytes(), self.gpus.memory());
         let loaded = load();
         let growth = LoadGrowth {
             ram_bytes: grown(ram, machine::resident_bytes()),
-            vram_bytes: grown(vram, self.vram_used()),
+            vram_bytes: vram.zip(self.gpus.memory()).map(|(before, after)| vram_grown(before, after)),
         };
         (loaded, growth)
     }
@@ -34,9 +34,14 @@ impl Growth {
         let ram_bytes = apart.map(|bytes| bytes.saturating_add(growth.ram_bytes.unwrap_or_default()));
         LoadGrowth { ram_bytes, ..growth }
     }
+}
 
-    fn vram_used(&self) -> Option<u64> {
-        self.gpus.memory().map(|memory| memory.used_bytes)
+/// What this process and its children took of GPUs; where that is not told, what all programs did. Who holds nothing
+/// yet is told as unknown.
+fn vram_grown(before: GpuMemory, after: GpuMemory) -> u64 {
+    match after.own_bytes {
+        Some(own) => own.saturating_sub(before.own_bytes.unwrap_or_default()),
+        None => after.used_bytes.saturating_sub(before.used_bytes),
     }
 }
 
@@ -47,6 +52,20 @@ fn grown(before: Option<u64>, after: Option<u64>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn growth_on_a_gpu_is_our_own_where_that_is_told() {
+        let memory = |used_bytes, own_bytes| GpuMemory { total_bytes: 100, used_bytes, own_bytes };
+        let table = [
+            (memory(10, None), memory(50, Some(30)), 30),
+            (memory(50, Some(30)), memory(90, Some(35)), 5),
+            (memory(10, None), memory(50, None), 40),
+            (memory(50, Some(30)), memory(20, Some(10)), 0),
+        ];
+        for (before, after, bytes) in table {
+            assert_eq!(vram_grown(before, after), bytes, "{before:?} {after:?}");
+        }
+    }
 
     #[test]
     fn growth_is_what_is_held_afterwards() {

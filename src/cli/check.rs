@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{ConfigArgs, output};
-use crate::app::{check_certificate, check_memory};
+use crate::app::{check_certificate, check_memory, missing_gpus};
 use crate::config::Config;
 
 /// Flags of `antiphon check`.
@@ -33,6 +33,7 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
             }
             output::show(&format!("The configuration is valid. It listens on {}.\n", config.server.bind));
             output::note(config.preset.note());
+            missing_gpus(&config).iter().for_each(|note| output::note(Some(note)));
             ExitCode::SUCCESS
         }
         Err(problems) => output::bad_config(&problems),

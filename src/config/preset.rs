@@ -29,8 +29,8 @@ pub(super) const PRESETS: &[Row] = &[
         name: "gpu-16gb",
         toml: GPU_16GB,
         note: Some(
-            "preset gpu-16gb: this build computes on the CPU alone and has the starter models, so no engine uses \
-             the GPU; limits, slots, instances and budgets are those of the preset",
+            "preset gpu-16gb: its engines are the starter models on the CPU; limits, slots, instances and budgets are \
+             those of the preset. docs/operations.md, GPUs, has the engines for the GPU written out",
         ),
     },
 ];
@@ -138,6 +138,6 @@ mod tests {
     #[test]
     fn a_preset_that_the_build_cannot_fill_says_so() {
         assert_eq!(Preset::Cpu.note(), None);
-        assert!(Preset::Gpu16Gb.note().is_some_and(|note| note.contains("on the CPU alone")));
+        assert!(Preset::Gpu16Gb.note().is_some_and(|note| note.contains("on the CPU")));
     }
 }

@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Lets steps of work onto a device. An engine enters before each step and leaves by dropping the permit.
+use super::Device;
+
+/// Lets steps of work onto devices. An engine enters before each step and leaves by dropping the permit.
 pub trait ComputeGate: Send + Sync + fmt::Debug {
-    /// Waits, on the engine's own thread, until the device has room for one step. `urgent`: a person waits in
+    /// Waits, on the engine's own thread, until `device` has room for one step. `urgent`: a person waits in
     /// silence for what this step makes.
-    fn enter(&self, urgent: bool) -> ComputePermit;
+    fn enter(&self, device: Device, urgent: bool) -> ComputePermit;
 }
 
 /// Leave to compute one step.
@@ -31,12 +33,12 @@ impl fmt::Debug for ComputePermit {
     }
 }
 
-/// A device that nobody else uses.
+/// Devices that nobody else uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unlimited;
 
 impl ComputeGate for Unlimited {
-    fn enter(&self, _urgent: bool) -> ComputePermit {
+    fn enter(&self, _device: Device, _urgent: bool) -> ComputePermit {
         ComputePermit { _held: None }
     }
 }

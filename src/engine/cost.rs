@@ -142,6 +142,14 @@ impl EngineCost {
         self
     }
 
+    /// The same on a GPU: what it took of RAM lies there, and its work takes the GPU's time, of which nothing is
+    /// declared. `host_bytes` of RAM stay.
+    #[must_use]
+    pub fn on_gpu(self, host_bytes: u64) -> Self {
+        let ram = Footprint { instance_bytes: host_bytes, source: self.ram.source, ..Footprint::default() };
+        Self { ram, vram: self.ram, work: WorkCost::default(), ..self }
+    }
+
     /// The same with so many bytes of RAM more for the instance.
     #[must_use]
     pub fn with_more_ram(mut self, bytes: u64) -> Self {
@@ -190,6 +198,14 @@ pub struct OwnCost {
     pub unit_cpu_us: Option<u64>,
 }
 
+impl OwnCost {
+    /// The same of an engine that is not on the GPU that it was described for.
+    #[must_use]
+    pub fn without_vram(self) -> Self {
+        Self { vram_mib: None, slot_vram_mib: None, ..self }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +236,17 @@ mod tests {
         let growth = LoadGrowth { ram_bytes: None, vram_bytes: Some(1 << 30) };
         let cost = EngineCost { ram: DECLARED, ..EngineCost::default() }.with_load(growth, 4);
         assert_eq!((cost.vram.peak_bytes(4), cost.ram), (0, DECLARED));
+    }
+
+    #[test]
+    fn on_a_gpu_memory_is_the_gpus() {
+        let work = WorkCost { unit_cpu_s: 1.0, ..WorkCost::default() };
+        let cost = EngineCost { ram: DECLARED, work, ..EngineCost::default() }.on_gpu(7);
+        assert_eq!((cost.ram.peak_bytes(4), cost.vram), (7, DECLARED));
+        assert!(cost.work.cpu_s(1.0, 1.0) == 0.0, "cores do not do it");
+        let growth = LoadGrowth { ram_bytes: Some(9), vram_bytes: Some(200) };
+        let loaded = cost.with_load(growth, 4);
+        assert_eq!((loaded.ram.peak_bytes(4), loaded.vram.loaded_bytes(4)), (9, 200));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::compute::Urgency;
-use super::{CancelFlag, EngineFuture, EngineProcess, EngineStream};
+use super::{CancelFlag, Device, EngineFuture, EngineProcess, EngineStream};
 
 /// Continues a conversation.
 pub trait LlmEngine: Send + Sync + Debug {
@@ -22,6 +22,11 @@ pub trait LlmEngine: Send + Sync + Debug {
     /// The process that it runs in, where that is not this one.
     fn process(&self) -> Option<EngineProcess> {
         None
+    }
+
+    /// Where it computes, which may be another device than was asked for; of no meaning for one behind a URL.
+    fn device(&self) -> Device {
+        Device::Cpu
     }
 }
 

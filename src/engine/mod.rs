@@ -9,6 +9,7 @@
 pub mod cancel;
 pub mod compute;
 pub mod cost;
+pub mod device;
 pub mod endpoint;
 pub mod error;
 pub mod llm;
@@ -21,6 +22,7 @@ pub mod vad;
 
 pub use cancel::CancelFlag;
 pub use cost::EngineCost;
+pub use device::Device;
 pub use error::EngineError;
 pub use process::EngineProcess;
 

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::Device;
+
 /// What a model does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -27,4 +29,6 @@ pub struct ModelInfo {
     pub voices: Vec<String>,
     /// Whether it tells when each word was said; false where it does not hear.
     pub word_times: bool,
+    /// Where it computes; `None` for one behind a URL.
+    pub device: Option<Device>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CancelFlag, EngineFuture, EngineProcess};
+use super::{CancelFlag, Device, EngineFuture, EngineProcess};
 
 /// The sample rate of all audio given to speech-to-text and voice activity: what Whisper and Silero take.
 pub const STT_SAMPLE_RATE: u32 = 16_000;
@@ -34,6 +34,11 @@ pub trait SttEngine: Send + Sync + Debug {
     /// The process that it runs in, where that is not this one.
     fn process(&self) -> Option<EngineProcess> {
         None
+    }
+
+    /// Where it computes, which may be another device than was asked for; of no meaning for one behind a URL.
+    fn device(&self) -> Device {
+        Device::Cpu
     }
 }
 

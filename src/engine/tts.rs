@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CancelFlag, EngineFuture, EngineProcess, EngineStream};
+use super::{CancelFlag, Device, EngineFuture, EngineProcess, EngineStream};
 
 /// Speaks a clause.
 pub trait TtsEngine: Send + Sync + Debug {
@@ -28,6 +28,11 @@ pub trait TtsEngine: Send + Sync + Debug {
     /// The process that it runs in, where that is not this one.
     fn process(&self) -> Option<EngineProcess> {
         None
+    }
+
+    /// Where it computes, which may be another device than was asked for; of no meaning for one behind a URL.
+    fn device(&self) -> Device {
+        Device::Cpu
     }
 }
 

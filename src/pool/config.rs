@@ -18,6 +18,9 @@ pub struct PoolsConfig {
     pub max_share: f64,
     /// Calls that compute on this machine's CPU at once, over all pools together; 0 for as many as it has cores.
     pub cpu_permits: usize,
+    /// Calls and steps that compute on one GPU at once, over all pools together. 1: a GPU works on one kernel after
+    /// the other, so more at once make each slower.
+    pub gpu_permits: usize,
     /// How long an engine may take to its first output before the call counts as failed, in milliseconds.
     /// 10,000: ten times what the slowest useful engine takes.
     pub first_output_ms: u64,
@@ -68,6 +71,7 @@ impl Default for PoolsConfig {
             max_waiting: 256,
             max_share: 0.5,
             cpu_permits: 0,
+            gpu_permits: 1,
             first_output_ms: 10_000,
             stall_ms: 10_000,
             breaker_failures: 3,

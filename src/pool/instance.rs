@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::schedule::{Compute, DeviceId};
-use crate::engine::EngineProcess;
 use crate::engine::endpoint::Endpoint;
+use crate::engine::{Device, EngineProcess};
 
 /// Builds an engine anew. It may block: it runs on a thread of its own.
 pub type Rebuild<E> = Arc<dyn Fn() -> Result<Arc<E>, String> + Send + Sync>;
@@ -22,6 +22,8 @@ pub struct Instance<E: ?Sized> {
     pub fallback: bool,
     /// What a call takes of a device.
     pub compute: Compute,
+    /// Where it computes, where that is on this machine.
+    pub device: Option<Device>,
     /// How it is called, where it stands for a URL.
     pub endpoint: Option<Endpoint>,
     /// How it says which process it runs in, where it may be in one of its own.
@@ -43,12 +45,20 @@ impl<E: ?Sized> Instance<E> {
             slots,
             fallback: false,
             compute: Compute::None,
+            device: None,
             endpoint: None,
             process: None,
             rebuild: None,
             restarts: 0,
             extra: false,
         }
+    }
+
+    /// It computes there.
+    #[must_use]
+    pub fn on(mut self, device: Device) -> Self {
+        self.device = Some(device);
+        self
     }
 
     /// Each of its calls takes so many permits of a device.

@@ -10,6 +10,7 @@ pub mod breaker;
 mod call;
 mod config;
 pub mod endpoint;
+mod gate;
 pub mod governor;
 mod instance;
 mod lease;

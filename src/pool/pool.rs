@@ -328,6 +328,7 @@ impl<E: ?Sized> Shared<E> {
             slots: instance.slots,
             in_use: self.scheduler.in_use(id),
             service_time_ms: self.scheduler.service_time(id).map(millis),
+            device: instance.device,
             breaker: member.breaker.state(),
             fallback: instance.fallback,
             draining: member.draining,

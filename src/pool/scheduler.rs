@@ -10,21 +10,21 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::PoolsConfig;
+use super::gate::Gate;
 use super::queue::{HolderId, Ticket, Waiter, WorkClass};
 use super::schedule::{
     Decision, DeviceId, Grant, MemberId, MemberSpec, MeterReading, PoolId, PoolLoad, QueueFull, Schedule,
     Standing, Target,
 };
-use crate::engine::compute::{ComputeGate, ComputePermit};
+use crate::engine::Device;
+use crate::engine::compute::ComputeGate;
 
 /// Waits of a pool that are remembered, to see whether it keeps up.
 const REMEMBERED_WAITS: usize = 256;
 /// How far back they are looked at.
 const RECENT: Duration = Duration::from_secs(5);
-/// Steps wait as long as it takes: whoever wants their product has a deadline of its own.
-const STEP_PATIENCE: Duration = Duration::from_secs(3_600);
 /// Steps are charged to nobody: their call is.
-const NOBODY: HolderId = HolderId(u64::MAX);
+pub(super) const NOBODY: HolderId = HolderId(u64::MAX);
 
 /// Shares slots and devices out. Clones are handles to the same.
 #[derive(Clone)]
@@ -37,6 +37,10 @@ pub struct Scheduler {
 
 struct State {
     schedule: Schedule,
+    /// The GPUs that were asked for, by their numbers.
+    gpus: BTreeMap<u32, DeviceId>,
+    /// Calls and steps that compute on each of them at once.
+    gpu_permits: usize,
     pending: HashMap<Ticket, Pending>,
     held: BTreeMap<Ticket, Held>,
     waits: HashMap<PoolId, VecDeque<(Instant, Duration)>>,
@@ -97,31 +101,53 @@ impl Scheduler {
     pub fn new(config: &PoolsConfig) -> Self {
         let mut schedule = Schedule::new(config.max_waiting, config.max_share);
         let cpu = schedule.add_device(config.permits());
-        let state = State { schedule, pending: HashMap::new(), held: BTreeMap::new(), waits: HashMap::new() };
+        let state = State {
+            schedule,
+            gpus: BTreeMap::new(),
+            gpu_permits: config.gpu_permits,
+            pending: HashMap::new(),
+            held: BTreeMap::new(),
+            waits: HashMap::new(),
+        };
         Self { shared: Arc::new(Mutex::new(state)), rewound: Arc::default(), cpu }
     }
 
-    /// The CPU's cores.
-    pub fn cpu(&self) -> DeviceId {
-        self.cpu
+    /// The CPU's cores, or a GPU; one that was never asked for before is there from now on.
+    pub fn device(&self, device: Device) -> DeviceId {
+        let Device::Cuda(number) = device else { return self.cpu };
+        let mut state = self.lock();
+        let State { schedule, gpus, gpu_permits, .. } = &mut *state;
+        *gpus.entry(number).or_insert_with(|| schedule.add_device(*gpu_permits))
     }
 
-    /// Where an engine that computes on the CPU asks for each of its steps.
+    /// Where engines ask for each of their steps.
     pub fn gate(&self) -> Arc<dyn ComputeGate> {
-        Arc::new(Gate { scheduler: self.clone(), device: self.cpu })
+        Arc::new(Gate::new(self.clone()))
     }
 
     /// Changes the limits; nobody who waits or runs is disturbed.
     pub fn reconfigure(&self, config: &PoolsConfig) {
+        let gpus: Vec<DeviceId> = {
+            let mut state = self.lock();
+            state.gpu_permits = config.gpu_permits;
+            state.gpus.values().copied().collect()
+        };
         self.change(|schedule| {
             schedule.set_limits(config.max_waiting, config.max_share);
             schedule.set_permits(self.cpu, config.permits());
+            gpus.into_iter().for_each(|gpu| schedule.set_permits(gpu, config.gpu_permits));
         });
     }
 
     /// Permits of the CPU in use, and all of them.
     pub fn device_load(&self) -> (usize, usize) {
         self.lock().schedule.device_load(self.cpu)
+    }
+
+    /// The same of each GPU that engines compute on, by its number.
+    pub fn gpu_loads(&self) -> Vec<(u32, (usize, usize))> {
+        let state = self.lock();
+        state.gpus.iter().map(|(number, id)| (*number, state.schedule.device_load(*id))).collect()
     }
 
     pub(super) fn add_pool(&self) -> PoolId {
@@ -252,7 +278,7 @@ impl Scheduler {
         self.slot(Waiter { target, holder: NOBODY, class, deadline, tokens: 0 }).await.ok()
     }
 
-    fn ask(
+    pub(super) fn ask(
         &self,
         waiter: Waiter<Target>,
     ) -> Result<(Ticket, oneshot::Receiver<Result<Slot, Refusal>>), QueueFull> {
@@ -361,23 +387,5 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.scheduler.lock().release(self.ticket, Instant::now());
         self.scheduler.serve();
-    }
-}
-
-/// Lets an engine's steps onto a device, in the same line as everybody.
-#[derive(Debug)]
-struct Gate {
-    scheduler: Scheduler,
-    device: DeviceId,
-}
-
-impl ComputeGate for Gate {
-    fn enter(&self, urgent: bool) -> ComputePermit {
-        let class = if urgent { WorkClass::FirstClause } else { WorkClass::Continuation };
-        let deadline = Instant::now() + STEP_PATIENCE;
-        let waiter =
-            Waiter { target: Target::Device(self.device), holder: NOBODY, class, deadline, tokens: 0 };
-        let slot = self.scheduler.ask(waiter).ok().and_then(|(_, answer)| answer.blocking_recv().ok()?.ok());
-        ComputePermit::holding(slot)
     }
 }

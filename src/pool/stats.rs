@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::breaker::BreakerState;
 use super::endpoint::EndpointStats;
-use crate::engine::EngineProcess;
+use crate::engine::{Device, EngineProcess};
 
 /// What a pool does now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,6 +36,9 @@ pub struct InstanceStats {
     pub in_use: usize,
     /// What a call takes, in milliseconds; absent before the first.
     pub service_time_ms: Option<u64>,
+    /// Where it computes; absent for one behind a URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
     /// Whether it is given calls.
     pub breaker: BreakerState,
     /// It serves only where the others have failed.

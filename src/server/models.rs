@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::access::{caller, field_error};
 use super::router::ServerState;
+use crate::engine::Device;
 use crate::engine::model::{ModelInfo, ModelKind};
 
 /// Begins of OpenAI's names of models that hear. Clients that were written for them send nothing else.
@@ -43,6 +44,9 @@ struct Details {
     languages: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     voices: Vec<String>,
+    /// Where it computes; absent for one behind a URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<Device>,
 }
 
 /// All models.
@@ -92,13 +96,13 @@ fn unknown(name: &str, names: &[&str]) -> Response {
 }
 
 fn view(state: &ServerState, model: &ModelInfo) -> ModelView {
-    let ModelInfo { name, kind, languages, voices, .. } = model.clone();
+    let ModelInfo { name, kind, languages, voices, device, .. } = model.clone();
     ModelView {
         id: name,
         object: "model",
         created: state.sessions.requests().clock().unix_ms(std::time::Duration::ZERO) / 1_000,
         owned_by: WHOLE,
-        antiphon: Details { kind, languages, voices },
+        antiphon: Details { kind, languages, voices, device },
     }
 }
 
@@ -108,12 +112,9 @@ mod tests {
 
     #[test]
     fn openais_names_are_taken_and_slips_of_the_pen_are_not() {
-        let model = |name: &str, kind| ModelInfo {
-            name: name.to_owned(),
-            kind,
-            languages: vec![],
-            voices: vec![],
-            word_times: false,
+        let model = |name: &str, kind| {
+            let (languages, voices, device) = (vec![], vec![], Some(Device::Cpu));
+            ModelInfo { name: name.to_owned(), kind, languages, voices, word_times: false, device }
         };
         let models = [
             model("whisper", ModelKind::SpeechToText),

@@ -10,6 +10,9 @@ use std::time::Duration;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use nvml_wrapper::Nvml;
+use nvml_wrapper::enums::device::UsedGpuMemory;
+use nvml_wrapper::struct_wrappers::device::ProcessInfo;
+use serde::Serialize;
 
 /// Where control groups are mounted.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
@@ -44,13 +47,15 @@ pub fn cpu_time() -> Duration {
     spent(UsageWho::RUSAGE_SELF) + spent(UsageWho::RUSAGE_CHILDREN)
 }
 
-/// Memory of all NVIDIA GPUs together.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// Memory of NVIDIA's GPUs, of one or of all together.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct GpuMemory {
     /// Bytes there are.
     pub total_bytes: u64,
     /// Bytes that some program holds.
     pub used_bytes: u64,
+    /// Bytes that this process and its children hold; `None` where that is not told, as in most containers.
+    pub own_bytes: Option<u64>,
 }
 
 /// The GPUs' library, held open while there is something to ask.
@@ -71,17 +76,59 @@ impl Gpus {
         Self(found.inspect_err(|error| tracing::debug!(%error, "no GPU is seen")).ok())
     }
 
+    /// How many there are.
+    pub fn count(&self) -> u32 {
+        self.0.as_ref().and_then(|nvml| nvml.device_count().ok()).unwrap_or_default()
+    }
+
     /// Memory of all GPUs; `None` where there is none.
     pub fn memory(&self) -> Option<GpuMemory> {
-        let nvml = self.0.as_ref()?;
-        let count = nvml.device_count().ok().filter(|count| *count > 0)?;
-        let of = |index| nvml.device_by_index(index).and_then(|device| device.memory_info()).ok();
-        let sum = |sum: GpuMemory, memory: nvml_wrapper::struct_wrappers::device::MemoryInfo| GpuMemory {
-            total_bytes: sum.total_bytes.saturating_add(memory.total),
-            used_bytes: sum.used_bytes.saturating_add(memory.used),
-        };
-        Some((0..count).filter_map(of).fold(GpuMemory::default(), sum))
+        let each: Vec<GpuMemory> = (0..self.count()).filter_map(|number| self.memory_of(number)).collect();
+        let (first, others) = each.split_first()?;
+        Some(others.iter().fold(*first, |sum, memory| GpuMemory {
+            total_bytes: sum.total_bytes.saturating_add(memory.total_bytes),
+            used_bytes: sum.used_bytes.saturating_add(memory.used_bytes),
+            own_bytes: sum.own_bytes.zip(memory.own_bytes).map(|(sum, own)| sum.saturating_add(own)),
+        }))
     }
+
+    /// Memory of one GPU; `None` where there is none of that number.
+    pub fn memory_of(&self, number: u32) -> Option<GpuMemory> {
+        let device = self.0.as_ref()?.device_by_index(number).ok()?;
+        let memory = device.memory_info().ok()?;
+        let programs = device.running_compute_processes().ok();
+        let held = programs.map(|programs| programs.iter().map(held).collect::<Vec<_>>());
+        let own_bytes = held.and_then(|held| own_bytes(&held, is_ours));
+        Some(GpuMemory { total_bytes: memory.total, used_bytes: memory.used, own_bytes })
+    }
+}
+
+/// A program on a GPU, and what it holds there where the driver tells.
+fn held(program: &ProcessInfo) -> (u32, Option<u64>) {
+    match program.used_gpu_memory {
+        UsedGpuMemory::Used(bytes) => (program.pid, Some(bytes)),
+        UsedGpuMemory::Unavailable => (program.pid, None),
+    }
+}
+
+/// What programs hold that are ours. Where none is, processes may have other numbers outside than in here: nothing is
+/// known then.
+fn own_bytes(held: &[(u32, Option<u64>)], is_ours: impl Fn(u32) -> bool) -> Option<u64> {
+    let ours: Vec<Option<u64>> =
+        held.iter().filter(|(pid, _)| is_ours(*pid)).map(|(_, bytes)| *bytes).collect();
+    let bytes: Option<u64> = ours.iter().copied().sum();
+    bytes.filter(|_| !ours.is_empty())
+}
+
+/// Whether a process is this one or a child of it.
+fn is_ours(pid: u32) -> bool {
+    let parent = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+        line.trim().parse::<u32>().ok()
+    };
+    let this = std::process::id();
+    pid == this || parent() == Some(this)
 }
 
 fn duration(time: TimeVal) -> Duration {
@@ -164,7 +211,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_ours_of_a_gpu_is_known_where_our_number_is() {
+        let held = [(1, Some(100)), (7, Some(20)), (8, Some(3)), (9, None)];
+        let own = |ours: &[u32]| own_bytes(&held, |pid| ours.contains(&pid));
+        assert_eq!((own(&[7, 8]), own(&[1])), (Some(23), Some(100)));
+        assert_eq!((own(&[42]), own(&[7, 9]), own_bytes(&[], |_| true)), (None, None, None));
+        assert!(is_ours(std::process::id()) && !is_ours(1));
+    }
+
+    #[test]
     fn a_machine_without_nvml_has_no_gpu() {
+        assert_eq!(Gpus::find_in(Some(Path::new("/nowhere/libnvidia-ml.so.1"))).count(), 0);
         assert_eq!(Gpus::find_in(Some(Path::new("/nowhere/libnvidia-ml.so.1"))).memory(), None);
         // And where it may be there, asking is no error either.
         let memory = Gpus::find().memory();

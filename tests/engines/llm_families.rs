@@ -167,7 +167,9 @@ async fn a_drawn_answer_is_drawn_only_where_the_settings_say_so() {
     let (messages, case) = cases("qwen2").remove(0);
     let mut drawn = Vec::new();
     for _ in 0..4 {
-        drawn.push(answer(&hot, request(messages.clone())).await.expect("an answer").0);
+        // So hot, it may begin a call that it never ends: that was drawn too.
+        let text = answer(&hot, request(messages.clone())).await.map(|answer| answer.0);
+        drawn.push(text.unwrap_or_else(|broken| broken.to_string()));
     }
     assert!(drawn.iter().any(|text| text != case["text"].as_str().expect("text").trim()), "{drawn:?}");
 }

@@ -21,7 +21,7 @@ fn append(voice: bool, ms: usize) -> Value {
 async fn server() -> antiphon::app::Server {
     let mut config = config();
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/src/backend/silero/tests.onnx").into();
-    config.engines.vad = VadConfig::Silero(SileroConfig { model });
+    config.engines.vad = VadConfig::Silero(SileroConfig { model, ..SileroConfig::default() });
     config.engines.onnxruntime =
         concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/onnxruntime/libonnxruntime.so").into();
     start(config).await

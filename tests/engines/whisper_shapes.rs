@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use antiphon::backend::guards::GuardsConfig;
 use antiphon::backend::whisper::{AudioCtx, WhisperConfig, WhisperEngine};
 use antiphon::engine::stt::{Guarded, SttEngine, SttRequest, Transcript};
-use antiphon::engine::{CancelFlag, EngineError};
+use antiphon::engine::{CancelFlag, Device, EngineError};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 /// A file of `shape` whose decoder does what `does` says; made where it is not there or older than the script.
@@ -69,7 +69,7 @@ async fn runs(shape: &str, kind: &str, languages: usize) {
     // Whatever it writes, it is bounded by the length of the audio: 16 and 15 a second.
     assert!(heard.tokens.len() <= 16 + 15 + 1, "{shape}: {} tokens", heard.tokens.len());
     assert!(heard.tokens.iter().all(|token| token.logprob <= 0.0), "{shape}: {:?}", heard.tokens);
-    let cost = config.cost().expect("its file tells");
+    let cost = config.cost(Device::Cpu).expect("its file tells");
     let bytes = std::fs::metadata(&config.model).expect("it is there").len();
     assert!(cost.ram.instance_bytes >= bytes && cost.work.call_cpu_s > 0.0, "{cost:?}");
 }
@@ -112,7 +112,8 @@ async fn aligns(shape: &str, kind: &str) {
         assert!(heard.words.iter().all(|word| word.end_ms as usize <= seconds * 1_000), "{heard:?}");
     }
     let without = WhisperConfig { word_times: false, ..config.clone() };
-    let bytes = |config: &WhisperConfig| config.cost().expect("its file tells").ram.loaded_bytes(1);
+    let bytes =
+        |config: &WhisperConfig| config.cost(Device::Cpu).expect("its file tells").ram.loaded_bytes(1);
     assert_eq!(bytes(&config), 2 * bytes(&without), "the model is there twice");
 }
 

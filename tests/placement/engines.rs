@@ -12,7 +12,7 @@ use antiphon::engine::compute::{ComputeGate, ComputePermit, Unlimited, Urgency};
 use antiphon::engine::llm::{ChatMessage, ChatRole, LlmEvent, LlmRequest, ToolChoice, Truncation};
 use antiphon::engine::stt::{STT_SAMPLE_RATE, SttRequest};
 use antiphon::engine::tts::{SpeechChunk, TtsEvent, TtsRequest};
-use antiphon::engine::{CancelFlag, EngineError};
+use antiphon::engine::{CancelFlag, Device, EngineError};
 use futures::{StreamExt, TryStreamExt};
 use tokio::time::timeout;
 
@@ -221,7 +221,8 @@ impl Turnstile {
 }
 
 impl ComputeGate for Turnstile {
-    fn enter(&self, urgent: bool) -> ComputePermit {
+    fn enter(&self, device: Device, urgent: bool) -> ComputePermit {
+        assert_eq!(device, Device::Cpu, "it is told over the pipe");
         let is_shut = self.is_shut.lock().expect("nobody panics");
         drop(self.opened.wait_while(is_shut, |is_shut| *is_shut).expect("nobody panics"));
         self.passed.fetch_add(1, Ordering::AcqRel);

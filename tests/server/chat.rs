@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use crate::socket::{DEADLINE, config, get, see, start};
 use antiphon::app::Server;
-use antiphon::backend::catalog::LlmConfig;
+use antiphon::backend::catalog::{LlmConfig, SttConfig};
+use antiphon::backend::onnx_llm::OnnxLlmConfig;
 use antiphon::backend::scripted::{Hang, ScriptedLlmConfig, Step};
+use antiphon::backend::whisper::WhisperConfig;
 use antiphon::config::Config;
+use antiphon::engine::Device;
 use antiphon::server::{KeyConfig, KeyRole, ServerRole};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -71,6 +74,29 @@ async fn datas(response: reqwest::Response) -> Vec<String> {
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let body = timeout(DEADLINE, response.text()).await.expect("in time").expect("text");
     body.lines().filter_map(|line| line.strip_prefix("data: ")).map(str::to_owned).collect()
+}
+
+/// The library of ONNX Runtime that tests have is the one for the CPU: nothing of it can use a GPU.
+#[tokio::test]
+async fn engines_for_a_gpu_that_is_not_there_serve_on_the_cpu_and_say_so() {
+    let mut config = config();
+    let gpu = Device::Cuda(0);
+    config.engines.llm = vec![LlmConfig::Onnx(OnnxLlmConfig { device: gpu, ..Default::default() })];
+    config.engines.stt = vec![SttConfig::Whisper(WhisperConfig { device: gpu, ..Default::default() })];
+    let server = start(config).await;
+    let (status, told) = answer(&server, &hello()).await;
+    let said = told["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
+    assert!(status == 200 && !said.is_empty(), "{told}");
+    let models = get(server.address(), "/v1/models").await;
+    let devices: Vec<_> =
+        models["data"].as_array().expect("a list").iter().map(|m| &m["antiphon"]["device"]).collect();
+    assert_eq!(devices, ["cpu", "cpu", "cpu"], "{models}");
+    let status = get(server.address(), "/api/status").await;
+    assert_eq!(status["compute"]["gpus"], json!([]), "{status}");
+    for pool in [0, 1] {
+        assert_eq!(status["pools"][pool]["instances"][0]["device"], "cpu", "{status}");
+    }
+    server.stop().await.expect("nothing blocks");
 }
 
 async fn idle(server: &Server) -> Value {

@@ -247,7 +247,9 @@ async fn a_probe_waits_for_room_on_the_device() {
     let config = PoolsConfig { cpu_permits: 1, probe_interval_s: 5, ..PoolsConfig::default() };
     let scheduler = Scheduler::new(&config);
     let (idle, busy) = (llm("idle", Vec::new()), llm("busy", Vec::new()));
-    let on_cpu = |engine: &_, name| vec![instance(engine, name, 1).computing_on(scheduler.cpu(), 1)];
+    let on_cpu = |engine: &_, name| {
+        vec![instance(engine, name, 1).computing_on(scheduler.device(antiphon::engine::Device::Cpu), 1)]
+    };
     let pool = |name, engine: &_| ResourcePool::new(name, on_cpu(engine, name), &scheduler, &config);
     let (quiet, loud) = (pool("llm", &idle), pool("other", &busy));
     let tts: Arc<dyn TtsEngine> = Arc::new(ScriptedTts::humming(5));

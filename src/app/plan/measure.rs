@@ -15,6 +15,7 @@ use crate::audio::resample::resample;
 use crate::backend::LoadError;
 use crate::backend::catalog::{self, EngineSet, Priced};
 use crate::config::Config;
+use crate::engine::Device;
 use crate::engine::compute::{Unlimited, Urgency};
 use crate::engine::cost::{Source, WorkCost};
 use crate::engine::llm::{ChatMessage, ChatRole, LlmEngine, LlmEvent, LlmRequest, ToolChoice, Truncation};
@@ -52,13 +53,23 @@ pub(super) fn measure(config: &Config, priced: &mut [Priced]) -> Result<(), Meas
     let engines = catalog::load(&here, Arc::new(Unlimited)).map_err(MeasureError::Load)?;
     apply_measured(priced, &engines);
     let workers = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    for (entry, work) in priced.iter_mut().zip(workers.block_on(works(&engines))?) {
-        if let Ok(cost) = &mut entry.cost {
+    let devices = devices(&engines);
+    for ((entry, work), device) in priced.iter_mut().zip(workers.block_on(works(&engines))?).zip(devices) {
+        if let Ok(cost) = &mut entry.cost
+            && device.is_none_or(|device| device == entry.device)
+        {
             cost.work = work;
             *cost = cost.with_own(&entry.own);
         }
     }
     Ok(())
+}
+
+/// Where every engine computes, in the order of the catalog.
+fn devices(engines: &EngineSet) -> Vec<Option<Device>> {
+    let stt = engines.stt.iter().map(|loaded| loaded.device);
+    let llm = engines.llm.iter().map(|loaded| loaded.device);
+    stt.chain(llm).chain(engines.tts.iter().map(|loaded| loaded.device)).collect()
 }
 
 /// Costs of every engine, in the order of the catalog: speech-to-text, language models, text-to-speech.

@@ -112,8 +112,8 @@ pub struct Machine {
 /// What the server takes beside engines.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Overhead {
-    /// RAM of the server itself.
-    pub server_bytes: u64,
+    /// The server itself, and CUDA's context where an engine of its process is on a GPU.
+    pub server: Bytes,
     /// RAM of each talking session.
     pub session_bytes: u64,
     /// Cores of each talking session: decoding, resampling, voice activity, sockets.
@@ -185,14 +185,17 @@ pub fn size(users: u32, talk: Talk, engines: &[Engine], machine: Machine, overhe
     let loads = loads(users, &talk, engines);
     let own_cores = f64::from(users) * overhead.session_cores;
     let engines_memory = total(engines);
-    let own = overhead.server_bytes.saturating_add(overhead.session_bytes.saturating_mul(u64::from(users)));
+    let own = overhead.server.ram.saturating_add(overhead.session_bytes.saturating_mul(u64::from(users)));
     Sizing {
         users,
         talk,
         machine,
         overhead,
         cores: own_cores + loads.iter().map(|load| load.cores).sum::<f64>(),
-        memory: Bytes { ram: engines_memory.ram.saturating_add(own), ..engines_memory },
+        memory: Bytes {
+            ram: engines_memory.ram.saturating_add(own),
+            vram: engines_memory.vram.saturating_add(overhead.server.vram),
+        },
         limits: limits(&talk, engines, &machine, &overhead),
         loads,
     }
@@ -295,9 +298,13 @@ fn slots_limit(talk: &Talk, engines: &[Engine], pool: Pool) -> Limit {
 
 fn memory_limits(engines: &[Engine], machine: &Machine, overhead: &Overhead) -> [Limit; 2] {
     let taken = total(engines);
-    let left = machine.memory.ram_bytes.checked_sub(taken.ram.saturating_add(overhead.server_bytes));
+    let left = machine.memory.ram_bytes.checked_sub(taken.ram.saturating_add(overhead.server.ram));
     let ram_users = left.map_or(0, |left| left / overhead.session_bytes.max(1));
-    let vram_users = if taken.vram <= machine.memory.vram_bytes { None } else { Some(0) };
+    let vram_users = if taken.vram.saturating_add(overhead.server.vram) <= machine.memory.vram_bytes {
+        None
+    } else {
+        Some(0)
+    };
     let largest = |bytes: fn(&Engine) -> u64| {
         engines.iter().max_by_key(|engine| bytes(engine)).map_or("engines", |engine| engine.key.as_str())
     };

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Plan;
 use super::sizing::{Limit, Load, Sizing};
+use crate::pool::memory::Bytes;
 
 const MIB: u64 = 1 << 20;
 
@@ -55,17 +56,17 @@ fn write_assumptions(text: &mut String, sizing: &Sizing) -> std::fmt::Result {
 fn write_loads(text: &mut String, sizing: &Sizing) -> std::fmt::Result {
     writeln!(
         text,
-        "  {:<18}  {:>5}  {:>5}  {:>9}  {:>9}  {:>6}  {:>10}  {:<8}  CPU",
+        "  {:<24}  {:>5}  {:>5}  {:>9}  {:>9}  {:>6}  {:>10}  {:<8}  CPU",
         "one instance a row", "slots", "lanes", "RAM MiB", "VRAM MiB", "cores", "lanes busy", "memory"
     )?;
     sizing.loads.iter().try_for_each(|load| write_load(text, load))?;
-    let mut own = |name: &str, count: String, ram: u64, cores: f64| {
+    let mut own = |name: &str, count: String, bytes: Bytes, cores: f64| {
         writeln!(
             text,
-            "  {name:<18}  {count:>5}  {:>5}  {:>9}  {:>9}  {cores:>6.2}  {:>10}  {:<8}  declared",
+            "  {name:<24}  {count:>5}  {:>5}  {:>9}  {:>9}  {cores:>6.2}  {:>10}  {:<8}  declared",
             "",
-            mib(ram),
-            0,
+            mib(bytes.ram),
+            mib(bytes.vram),
             "",
             "declared"
         )
@@ -73,17 +74,17 @@ fn write_loads(text: &mut String, sizing: &Sizing) -> std::fmt::Result {
     let overhead = &sizing.overhead;
     let sessions = overhead.session_bytes * u64::from(sizing.users);
     let session_cores = overhead.session_cores * f64::from(sizing.users);
-    own("sessions", sizing.users.to_string(), sessions, session_cores)?;
-    own("server itself", String::new(), overhead.server_bytes, 0.0)?;
+    own("sessions", sizing.users.to_string(), Bytes { ram: sessions, vram: 0 }, session_cores)?;
+    own("server itself", String::new(), overhead.server, 0.0)?;
     let (ram, vram) = (mib(sizing.memory.ram), mib(sizing.memory.vram));
-    writeln!(text, "  {:<18}  {:>5}  {:>5}  {ram:>9}  {vram:>9}  {:>6.2}", "total", "", "", sizing.cores)
+    writeln!(text, "  {:<24}  {:>5}  {:>5}  {ram:>9}  {vram:>9}  {:>6.2}", "total", "", "", sizing.cores)
 }
 
 fn write_load(text: &mut String, load: &Load) -> std::fmt::Result {
     let engine = &load.engine;
     writeln!(
         text,
-        "  {:<18}  {:>5}  {:>5}  {:>9}  {:>9}  {:>6.2}  {:>8.0} %  {:<8}  {}",
+        "  {:<24}  {:>5}  {:>5}  {:>9}  {:>9}  {:>6.2}  {:>8.0} %  {:<8}  {}",
         format!("{} {}", engine.pool.as_str(), engine.name),
         engine.slots,
         engine.lanes(),
@@ -153,8 +154,11 @@ mod tests {
         ];
         let memory = Budget { ram_bytes: 26_214 * MIB, vram_bytes: 14_745 * MIB };
         let machine = Machine { cores: 16.0, memory, max_sessions: 200 };
-        let overhead =
-            Overhead { server_bytes: 24 * MIB, session_bytes: 2 * MIB, session_cores: 1.0 / 300.0 };
+        let overhead = Overhead {
+            server: Bytes { ram: 24 * MIB, vram: 0 },
+            session_bytes: 2 * MIB,
+            session_cores: 1.0 / 300.0,
+        };
         let notes = notes.iter().map(|note| (*note).to_owned()).collect();
         Plan { sizing: size(users, Talk::default(), &engines, machine, overhead), notes }
     }

@@ -14,6 +14,7 @@ use crate::backend::scripted::{ScriptedLlmConfig, ScriptedSttConfig, ScriptedTts
 use crate::backend::silero::SileroConfig;
 use crate::backend::smart_turn::SmartTurnConfig;
 use crate::backend::whisper::WhisperConfig;
+use crate::engine::Device;
 use crate::engine::endpoint::Endpoint;
 
 /// The engines to build. In TOML each is a table with its `kind`:
@@ -118,12 +119,14 @@ pub(super) trait Entry: Clone + Send + Sync + 'static {
     fn name(&self) -> &str;
     fn slots(&self) -> usize;
     fn fallback(&self) -> bool;
-    fn computes(&self) -> bool;
+    /// Whether each call takes this device from begin to end.
+    fn computes_on(&self, device: Option<Device>) -> bool;
     /// How an engine behind a URL is called.
     fn endpoint(&self) -> Option<Endpoint>;
 }
 
-/// `computes` is a pattern of the kinds whose calls take a core from begin to end.
+/// `computes` is a pattern of the kinds whose calls take their device from begin to end, each with whether that is a
+/// GPU.
 macro_rules! entry {
     ($config:ident: $($kind:ident),+; computes $computes:pat) => {
         impl Entry for $config {
@@ -136,8 +139,8 @@ macro_rules! entry {
             fn fallback(&self) -> bool {
                 match self { $(Self::$kind(config) => config.fallback),+ }
             }
-            fn computes(&self) -> bool {
-                matches!((self, true), $computes)
+            fn computes_on(&self, device: Option<Device>) -> bool {
+                matches!((self, device.is_some_and(Device::is_gpu)), $computes)
             }
             fn endpoint(&self) -> Option<Endpoint> {
                 if let Self::OpenAi(config) = self { Some(config.endpoint()) } else { None }
@@ -146,10 +149,11 @@ macro_rules! entry {
     };
 }
 
-entry!(SttConfig: Whisper, Moonshine, OpenAi, Scripted; computes (Self::Whisper(_) | Self::Moonshine(_), true));
+entry!(SttConfig: Whisper, Moonshine, OpenAi, Scripted; computes (Self::Whisper(_) | Self::Moonshine(_), _));
 // It asks for each step.
-entry!(LlmConfig: Onnx, OpenAi, Scripted; computes (_, false));
+entry!(LlmConfig: Onnx, OpenAi, Scripted; computes (Self::Scripted(_), true));
 entry!(
     TtsConfig: Espeak, Piper, Kokoro, OpenAi, Scripted;
-    computes (Self::Espeak(_) | Self::Piper(_) | Self::Kokoro(_), true)
+    // On a GPU, voices ask for each sentence: what espeak-ng does before it is the CPU's.
+    computes (Self::Espeak(_) | Self::Piper(_) | Self::Kokoro(_), false)
 );

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::styles::style_bytes;
 use crate::backend::Placement;
-use crate::backend::onnx_voice::files::footprint;
-use crate::engine::EngineCost;
+use crate::backend::onnx::Room;
+use crate::backend::onnx_voice::files::{footprint, on_gpu};
 use crate::engine::cost::{Footprint, OwnCost, Source, WorkCost};
+use crate::engine::{Device, EngineCost};
 
 /// What a slot takes while it speaks 180 characters (about 9 s): 173 MiB by `examples/voices.rs` with random weights.
 const CALL_BYTES: u64 = 200 << 20;
@@ -27,6 +28,8 @@ pub struct KokoroConfig {
     pub fallback: bool,
     /// Where it runs.
     pub placement: Placement,
+    /// Where its graph computes; espeak-ng is on the CPU always.
+    pub device: Device,
     /// The graph.
     pub model: PathBuf,
     /// The voices: a folder of `NAME.bin`, `NAME.npy` or `NAME.pt`, or kokoro-onnx's one file (`voices-v1.0.bin`). By
@@ -48,6 +51,7 @@ impl Default for KokoroConfig {
             slots: 1,
             fallback: false,
             placement: Placement::default(),
+            device: Device::default(),
             model: "models/kokoro/onnx/model.onnx".into(),
             voices: None,
             program: "espeak-ng".into(),
@@ -68,12 +72,19 @@ impl KokoroConfig {
         self.voices.clone().unwrap_or_else(|| found.clone())
     }
 
-    /// What one instance costs; the error says why that cannot be known.
-    pub fn cost(&self) -> Result<EngineCost, String> {
+    /// What one instance costs that computes on `device`; the error says why that cannot be known.
+    pub fn cost(&self, device: Device) -> Result<EngineCost, String> {
         let mut ram = footprint(&self.model, CALL_BYTES)?;
         ram.instance_bytes += style_bytes(&self.voices_path());
         let work =
             WorkCost { call_cpu_s: 0.012, input_cpu_s: 0.0, unit_cpu_s: SECOND_S, source: Source::Declared };
-        Ok(EngineCost { ram, vram: Footprint::default(), work, threads: self.slots })
+        let cost = EngineCost { ram, vram: Footprint::default(), work, threads: self.slots };
+        Ok(if device.is_gpu() { on_gpu(cost) } else { cost })
+    }
+
+    /// What one of its graphs may take of a GPU: what the budget counts for a slot.
+    pub(super) fn room(&self, device: Device) -> Room {
+        let cost = self.cost(device).map(|cost| cost.with_own(&self.cost));
+        cost.map_or(Room::on(device), |cost| Room::on(device).of(cost.vram.peak_bytes(1)))
     }
 }

@@ -12,6 +12,7 @@ use super::styles::{STYLE, Styles};
 use crate::backend::onnx_voice::files::invalid;
 use crate::backend::onnx_voice::{Manner, Sound, VoiceGraph, session};
 use crate::backend::{LoadError, onnx};
+use crate::engine::Device;
 
 /// Slower than this the graph slurs; kokoro-onnx takes no less.
 const SLOWEST: f32 = 0.5;
@@ -30,11 +31,11 @@ pub(super) struct Graph {
 impl Graph {
     pub(super) fn load(
         config: &KokoroConfig,
-        library: &Path,
+        (library, device): (&Path, Device),
         styles: Arc<Styles>,
     ) -> Result<Self, LoadError> {
         let engine = config.name.as_str();
-        let session = session::open(engine, &config.model, library)?;
+        let session = session::open(engine, &config.model, library, config.room(device))?;
         let wrong = |reason: String| invalid(engine, &config.model, reason);
         let found = onnx::inputs(&session).join(", ");
         let names = ["input_ids", "tokens"];

@@ -21,10 +21,12 @@ use self::graph::Graph;
 use self::styles::{Language, Styles};
 use self::vocabulary::{Tongue, Vocabulary};
 use super::LoadError;
-use super::onnx_voice::{Manner, OnnxVoice, Utterance, bearable, words};
+use super::onnx;
+use super::onnx_voice::{Manner, OnnxVoice, Steps, Utterance, bearable, words};
 use super::phonemes::{Marks, Phonemizer, Script};
+use crate::engine::compute::ComputeGate;
 use crate::engine::tts::{OPENAI_VOICES, TtsEngine, TtsEvent, TtsRequest};
-use crate::engine::{CancelFlag, EngineError, EngineStream};
+use crate::engine::{CancelFlag, Device, EngineError, EngineStream};
 
 /// What Kokoro speaks at.
 const SAMPLE_RATE: u32 = 24_000;
@@ -46,15 +48,21 @@ struct Speaker {
 }
 
 impl KokoroTts {
-    /// Loads the graph once for each slot, and all voices. `library` is ONNX Runtime's.
-    pub fn load(config: &KokoroConfig, library: &Path) -> Result<Self, LoadError> {
+    /// Loads the graph once for each slot, and all voices. `library` is ONNX Runtime's; on a GPU, each part of a call
+    /// enters `gate` first.
+    pub fn load(
+        config: &KokoroConfig,
+        library: &Path,
+        gate: Arc<dyn ComputeGate>,
+    ) -> Result<Self, LoadError> {
         let engine = config.name.as_str();
         let vocabulary = Vocabulary::find(engine, &config.model)?;
         let phonemizer = Phonemizer::new(engine, config.program.clone(), Some("--tie=^"));
         let styles = Arc::new(Styles::read(config, |language| phonemizer.speaks(language.espeak()))?);
-        let load = |_| Graph::load(config, library, Arc::clone(&styles));
+        let device = onnx::settle_for(engine, library, config.device);
+        let load = |_| Graph::load(config, (library, device), Arc::clone(&styles));
         let graphs: Result<Vec<Graph>, LoadError> = (0..config.slots).map(load).collect();
-        let voices = OnnxVoice::start(engine, SAMPLE_RATE, graphs?)?;
+        let voices = OnnxVoice::start(engine, SAMPLE_RATE, graphs?, &Steps { device, gate })?;
         let speaker = Speaker { engine: engine.to_owned(), phonemizer, vocabulary, styles };
         Ok(Self { voices, speaker: Arc::new(speaker) })
     }
@@ -72,6 +80,10 @@ impl TtsEngine for KokoroTts {
 
     fn voices(&self) -> Vec<String> {
         OPENAI_VOICES.into_iter().map(str::to_owned).chain(self.speaker.styles.names()).collect()
+    }
+
+    fn device(&self) -> Device {
+        self.voices.device()
     }
 
     fn languages(&self) -> Vec<String> {

@@ -7,6 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 
 use super::*;
+use crate::engine::compute::Unlimited;
 use crate::engine::tts::TimedWord;
 
 const LIBRARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/onnxruntime/libonnxruntime.so");
@@ -26,7 +27,7 @@ fn config() -> (tempfile::TempDir, KokoroConfig) {
 }
 
 fn load(config: &KokoroConfig) -> Result<KokoroTts, LoadError> {
-    KokoroTts::load(config, Path::new(LIBRARY))
+    KokoroTts::load(config, Path::new(LIBRARY), Arc::new(Unlimited))
 }
 
 #[derive(Debug, Deserialize)]
@@ -167,7 +168,7 @@ fn what_is_wrong_is_told() {
 #[test]
 fn costs_come_from_the_files() {
     let (_folder, config) = config();
-    let cost = config.cost().expect("the file is there");
+    let cost = config.cost(Device::Cpu).expect("the file is there");
     assert!(cost.ram.instance_bytes > 5 * 510 * 1024 && cost.ram.slot_bytes > 500_000);
-    assert!(KokoroConfig::default().cost().expect_err("no file").contains("model.onnx"));
+    assert!(KokoroConfig::default().cost(Device::Cpu).expect_err("no file").contains("model.onnx"));
 }

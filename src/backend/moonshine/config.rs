@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Placement;
 use crate::backend::guards::GuardsConfig;
+use crate::engine::Device;
 use crate::engine::cost::OwnCost;
 
 /// Configuration of [`MoonshineEngine`](super::MoonshineEngine).
@@ -20,6 +21,8 @@ pub struct MoonshineConfig {
     pub fallback: bool,
     /// Where it runs: in the server itself, or in a child process that may crash alone.
     pub placement: Placement,
+    /// Where its graphs compute.
+    pub device: Device,
     /// Directory of the model as the hub lays it out: `config.json`, `tokenizer.json`, and the graphs.
     pub model: PathBuf,
     /// The encoder's graph within it. By default the best for a CPU of those that are there, in `onnx` or beside
@@ -48,6 +51,7 @@ impl Default for MoonshineConfig {
             slots: 2,
             fallback: false,
             placement: Placement::default(),
+            device: Device::default(),
             model: "models/moonshine".into(),
             encoder: None,
             decoder: None,

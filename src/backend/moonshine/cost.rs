@@ -6,9 +6,10 @@ use serde_json::Value;
 use super::MoonshineConfig;
 use super::files::{Files, len, weight_bytes};
 use super::model::window_len;
-use crate::engine::EngineCost;
+use crate::backend::onnx_voice::files::on_gpu;
 use crate::engine::cost::{Footprint, Source, WorkCost};
 use crate::engine::stt::STT_SAMPLE_RATE;
+use crate::engine::{Device, EngineCost};
 
 /// ONNX Runtime itself and what opening two graphs leaves: measured with the shape of tiny (`examples/hearing`).
 const RUNTIME_BYTES: u64 = 64 << 20;
@@ -35,15 +36,15 @@ const CORE_BYTES_A_SECOND: f64 = 10e9;
 const STEP_S: f64 = 0.5e-3;
 
 impl MoonshineConfig {
-    /// What one instance costs; the error says why that cannot be known.
-    pub fn cost(&self) -> Result<EngineCost, String> {
+    /// What one instance costs that computes on `device`; the error says why that cannot be known.
+    pub fn cost(&self, device: Device) -> Result<EngineCost, String> {
         let files = Files { config: self };
         let (encoder, decoder) = files.graphs().map_err(|error| error.to_string())?;
         let shape = Shape::of(&files.json("config.json").map_err(|error| error.to_string())?)?;
         let decoder_bytes = weight_bytes(&decoder);
         let seconds =
             window_len(shape.positions, self.max_tokens_per_second) as u64 / u64::from(STT_SAMPLE_RATE);
-        Ok(EngineCost {
+        let cost = EngineCost {
             ram: Footprint {
                 instance_bytes: RUNTIME_BYTES + TOKENIZER_FACTOR * len(&files.path("tokenizer.json")),
                 slot_bytes: weight_bytes(&encoder) + decoder_bytes,
@@ -53,7 +54,8 @@ impl MoonshineConfig {
             vram: Footprint::default(),
             work: shape.work(decoder_bytes),
             threads: self.slots,
-        })
+        };
+        Ok(if device.is_gpu() { on_gpu(cost) } else { cost })
     }
 }
 
@@ -139,6 +141,6 @@ mod tests {
     fn what_is_missing_is_named() {
         assert_eq!(Shape::of(&json!({})), Err("config.json has no `hidden_size`".to_owned()));
         let config = MoonshineConfig { model: "/nowhere/moonshine".into(), ..MoonshineConfig::default() };
-        assert!(config.cost().expect_err("not there").contains("/nowhere/moonshine"));
+        assert!(config.cost(Device::Cpu).expect_err("not there").contains("/nowhere/moonshine"));
     }
 }

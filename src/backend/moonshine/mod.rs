@@ -5,7 +5,8 @@
 //! follow the makers' `moonshine-onnx`; the tokens are tested against those of transformers on the same weights.
 //!
 //! Each slot has a thread with graphs of its own: a session computes one call at a time. ONNX Runtime computes on that
-//! thread alone. Calls hold a permit of the CPU from begin to end. The model takes no prompt: keywords and the talk
+//! thread alone. Calls hold a permit of their device from begin to end; on a GPU, what the decoder remembers is brought
+//! there and back at each token. The model takes no prompt: keywords and the talk
 //! before have no effect.
 //!
 //! Read [`MoonshineEngine`] first, then `listener`, `graph` and `model`.
@@ -29,17 +30,19 @@ use self::files::Files;
 use self::graph::Graphs;
 use self::listener::{Call, Listener};
 use self::model::Model;
+use super::onnx::Room;
 use super::stt_calls::{Job, outcome};
 use super::worker::Worker;
 use super::{LoadError, onnx};
 use crate::engine::stt::{SttEngine, SttRequest, Transcript};
-use crate::engine::{CancelFlag, EngineError, EngineFuture};
+use crate::engine::{CancelFlag, Device, EngineError, EngineFuture};
 
 /// Speech-to-text by Moonshine.
 #[derive(Debug)]
 pub struct MoonshineEngine {
     name: String,
     language: Option<String>,
+    device: Device,
     worker: Worker<Call>,
 }
 
@@ -48,11 +51,12 @@ impl MoonshineEngine {
     pub fn load(config: &MoonshineConfig, library: &Path) -> Result<Self, LoadError> {
         check(config)?;
         let model = Arc::new(Model::read(config)?);
-        let bodies = (0..config.slots).map(|_| body(config, library, &model));
+        let device = onnx::settle_for(&config.name, library, config.device);
+        let bodies = (0..config.slots).map(|_| body(config, (library, device), &model));
         let bodies = bodies.collect::<Result<Vec<_>, _>>()?;
         let (name, language) = (config.name.clone(), config.language.clone());
         let worker = Worker::start(&name, bodies)?;
-        Ok(Self { name, language, worker })
+        Ok(Self { name, language, device, worker })
     }
 }
 
@@ -73,6 +77,10 @@ impl SttEngine for MoonshineEngine {
     fn languages(&self) -> Vec<String> {
         self.language.iter().cloned().collect()
     }
+
+    fn device(&self) -> Device {
+        self.device
+    }
 }
 
 /// Ends the graph's run when the call is over, an early end too.
@@ -88,12 +96,14 @@ impl Drop for Stop {
 /// What a thread runs; after a panic again, for a graph remembers nothing of a call.
 fn body(
     config: &MoonshineConfig,
-    library: &Path,
+    (library, device): (&Path, Device),
     model: &Arc<Model>,
 ) -> Result<impl FnMut(&Receiver<Call>) + Send + 'static, LoadError> {
     let files = Files { config };
     let (encoder, decoder) = files.graphs()?;
-    let open = |path: &Path| onnx::open(&config.name, path, library, |reason| files.invalid(path, reason));
+    let room = Room::on(device);
+    let open =
+        |path: &Path| onnx::open(room, &config.name, path, library, |reason| files.invalid(path, reason));
     let graphs = Graphs::new(open(&encoder)?, open(&decoder)?, model.cache_sizes);
     let graphs = graphs.map_err(|(which, reason)| files.invalid([&encoder, &decoder][which], reason))?;
     let mut listener = Listener { graphs, model: Arc::clone(model), config: config.clone() };

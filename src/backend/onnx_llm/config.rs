@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Placement;
+use crate::engine::Device;
 use crate::engine::cost::OwnCost;
 
 /// Configuration of [`OnnxLlm`](super::OnnxLlm).
@@ -19,19 +20,22 @@ pub struct OnnxLlmConfig {
     pub fallback: bool,
     /// Where it runs: in the server itself, or in a child process that may crash alone.
     pub placement: Placement,
+    /// Where it computes.
+    pub device: Device,
     /// Directory of the model as the hub lays it out: `config.json`, `tokenizer.json`, `tokenizer_config.json`,
     /// and the graph.
     pub model: PathBuf,
-    /// The graph within it. By default the best for a CPU of those that are there, in `onnx` or beside
-    /// `config.json`: `model_q4.onnx`, `model_quantized.onnx`, `model_int8.onnx`, `model_uint8.onnx`, `model.onnx`,
-    /// `model_q4f16.onnx`, `model_fp16.onnx`, `model_bnb4.onnx`.
+    /// The graph within it. By default the best for its device of those that are there, in `onnx` or beside
+    /// `config.json`: on a CPU `model_q4.onnx`, `model_quantized.onnx`, `model_int8.onnx`, `model_uint8.onnx`,
+    /// `model.onnx`, `model_q4f16.onnx`, `model_fp16.onnx`, `model_bnb4.onnx`; on a GPU `model_q4f16.onnx`,
+    /// `model_fp16.onnx`, `model_q4.onnx`, `model.onnx`, and the rest.
     pub file: Option<PathBuf>,
     /// The most tokens of a prompt and its answer; the model's own limit where that is less. A cache of so many
     /// tokens is held for each answer that is being written.
     pub max_context: usize,
     /// The most tokens of an answer where the request does not say.
     pub max_tokens: u32,
-    /// Memory for what was read of talks lately, in MiB, so that a turn reads only what is new; 0 reads everything
+    /// Memory of its device for what was read of talks lately, in MiB, so that a turn reads only what is new; 0 reads everything
     /// again. 256 holds 30 talks of 2,000 tokens of the starter model (4 KiB a token).
     pub prefix_cache_mib: usize,
     /// How tokens are chosen.
@@ -49,6 +53,7 @@ impl Default for OnnxLlmConfig {
             slots: 8,
             fallback: false,
             placement: Placement::default(),
+            device: Device::default(),
             model: "models/starter/llm".into(),
             file: None,
             max_context: 4096,

@@ -1,14 +1,20 @@
 //! A decoder graph with its cache, by the contract of the hub's ONNX exports: everything is found by name, and an
 //! input is fed only where the graph declares it.
-
-use std::borrow::Cow;
+//!
+//! What comes out of a step as cache goes into the next as it is, wherever it lies: on a GPU it never leaves it. Logits
+//! alone come to the CPU.
 
 use half::f16;
-use ort::session::{Session, SessionInputValue};
-use ort::value::{DynTensor, DynValue, PrimitiveTensorElementType, Tensor, TensorElementType, ValueType};
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use ort::session::{IoBinding, Session};
+use ort::value::{
+    DynTensor, DynTensorValueType, DynValue, IntoTensorElementType, PrimitiveTensorElementType, Tensor,
+    TensorElementType, ValueType,
+};
 use serde_json::Value;
 
 use super::prefix::Remembered;
+use crate::engine::Device;
 
 const PAST: &str = "past_key_values.";
 const PRESENT: &str = "present.";
@@ -20,6 +26,11 @@ pub(super) struct Decoder {
     session: Session,
     inputs: Inputs,
     cache: Vec<CacheSlot>,
+    /// What the next step reads and writes; empty between two steps, so that no cache is held here.
+    binding: IoBinding,
+    /// Where caches lie.
+    device: MemoryInfo<'static>,
+    host: MemoryInfo<'static>,
 }
 
 /// What the model remembers of one answer so far.
@@ -55,10 +66,23 @@ impl Remembered for Cache {
     fn prefix(&self, tokens: usize) -> Option<Self> {
         let part = |value: &DynValue| {
             let lengths = (tokens, self.len);
+            let fetched = fetched(value)?;
+            let value = fetched.as_ref().unwrap_or(value);
             first_tokens::<f32>(value, lengths).or_else(|| first_tokens::<f16>(value, lengths))
         };
         Some(Self { values: self.values.iter().map(part).collect::<Option<_>>()?, len: tokens })
     }
+}
+
+/// A copy on the CPU of a tensor that lies elsewhere; the outer `None` where that fails. The first step that reads the
+/// part that is made of it brings that back.
+#[expect(clippy::option_option, reason = "what needs no copy has none, what cannot be copied is given up")]
+fn fetched(value: &DynValue) -> Option<Option<DynValue>> {
+    let tensor = value.view().downcast::<DynTensorValueType>().ok()?;
+    if tensor.memory_info().is_cpu_accessible() {
+        return Some(None);
+    }
+    Some(Some(tensor.to(AllocationDevice::CPU, 0).ok()?.into_dyn()))
 }
 
 /// The first `tokens` of a tensor of batch 1, heads, `length` tokens, head size.
@@ -97,8 +121,8 @@ struct CacheSlot {
 
 impl Decoder {
     /// Checks that the graph keeps the contract. `config` is the model's `config.json`, which gives the sizes
-    /// that the graph leaves open.
-    pub(super) fn new(session: Session, config: &Value) -> Result<Self, String> {
+    /// that the graph leaves open; `device` is where the session computes.
+    pub(super) fn new(session: Session, config: &Value, device: Device) -> Result<Self, String> {
         let mut inputs = Inputs::default();
         let mut cache = Vec::new();
         for input in session.inputs() {
@@ -126,7 +150,9 @@ impl Decoder {
         let logits = session.outputs().iter().find(|output| output.name() == LOGITS);
         match logits.and_then(|output| output.dtype().tensor_type()) {
             Some(TensorElementType::Float32 | TensorElementType::Float16) => {
-                Ok(Self { session, inputs, cache })
+                let binding = session.create_binding().map_err(text)?;
+                let (device, host) = (memory(device)?, memory(Device::Cpu)?);
+                Ok(Self { session, inputs, cache, binding, device, host })
             }
             kind => Err(format!("its logits are {kind:?}; take an export with Float32 or Float16 logits")),
         }
@@ -145,38 +171,81 @@ impl Decoder {
     /// Appends `tokens` to the cache; the logits of what follows the last of them. After an error the cache is
     /// of no more use.
     pub(super) fn step(&mut self, cache: &mut Cache, tokens: &[i64]) -> Result<Vec<f32>, String> {
-        let len = cache.len + tokens.len();
-        let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
-            vec![("input_ids".into(), row(tokens.to_vec())?)];
-        if self.inputs.attention_mask {
-            inputs.push(("attention_mask".into(), row(vec![1; len])?));
+        self.append(cache, tokens, true).map(Option::unwrap_or_default)
+    }
+
+    /// The same where more follows: the logits, one row for each token in many exports, stay where they were computed.
+    pub(super) fn read(&mut self, cache: &mut Cache, tokens: &[i64]) -> Result<(), String> {
+        self.append(cache, tokens, false).map(drop)
+    }
+
+    /// `wants_logits`: they come to the CPU, and are answered.
+    fn append(
+        &mut self,
+        cache: &mut Cache,
+        tokens: &[i64],
+        wants_logits: bool,
+    ) -> Result<Option<Vec<f32>>, String> {
+        let outcome = self.bind(cache, tokens, wants_logits).and_then(|()| self.run(wants_logits));
+        self.binding.clear(); // it would keep the caches of this step until the next one
+        let (logits, values) = outcome?;
+        *cache = Cache { values, len: cache.len + tokens.len() };
+        Ok(logits)
+    }
+
+    /// Says what the next step reads, and where what it writes is to lie.
+    fn bind(&mut self, cache: &Cache, tokens: &[i64], wants_logits: bool) -> Result<(), String> {
+        let (inputs, len) = (self.inputs, cache.len + tokens.len());
+        self.feed("input_ids", vec![1, tokens.len()], tokens.to_vec())?;
+        if inputs.attention_mask {
+            self.feed("attention_mask", vec![1, len], vec![1_i64; len])?;
         }
-        if self.inputs.position_ids {
-            inputs.push(("position_ids".into(), row((cache.len as i64..len as i64).collect())?));
+        if inputs.position_ids {
+            let positions = (cache.len as i64..len as i64).collect();
+            self.feed("position_ids", vec![1, tokens.len()], positions)?;
         }
-        if self.inputs.use_cache_branch {
-            let value = Tensor::from_array(([1usize], vec![cache.len > 0])).map_err(text)?;
-            inputs.push(("use_cache_branch".into(), value.into()));
+        if inputs.use_cache_branch {
+            self.feed("use_cache_branch", vec![1], vec![cache.len > 0])?;
         }
-        if let Some(sides) = self.inputs.num_logits_to_keep {
-            let value = Tensor::from_array((vec![1i64; sides], vec![1i64])).map_err(text)?;
-            inputs.push(("num_logits_to_keep".into(), value.into()));
+        if let Some(sides) = inputs.num_logits_to_keep {
+            self.feed("num_logits_to_keep", vec![1; sides], vec![1_i64])?;
         }
-        for (slot, value) in self.cache.iter().zip(&cache.values) {
-            inputs.push((slot.past.as_str().into(), value.into()));
+        let Self { binding, device, host, cache: slots, .. } = self;
+        for (slot, value) in slots.iter().zip(&cache.values) {
+            binding.bind_input(slot.past.as_str(), value).map_err(text)?;
+            binding.bind_output_to_device(slot.present.as_str(), device).map_err(text)?;
         }
-        let mut outputs = self.session.run(inputs).map_err(text)?;
-        let logits = last_row(outputs.get(LOGITS).ok_or("no logits came out")?)?;
+        binding.bind_output_to_device(LOGITS, if wants_logits { host } else { device }).map_err(text)
+    }
+
+    fn feed<T>(&mut self, name: &str, shape: Vec<usize>, values: Vec<T>) -> Result<(), String>
+    where
+        T: IntoTensorElementType + PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static,
+    {
+        let value = Tensor::from_array((shape, values)).map_err(text)?;
+        self.binding.bind_input(name, &value).map_err(text)
+    }
+
+    /// Makes the step that is bound: the logits of what follows, and the cache.
+    fn run(&mut self, wants_logits: bool) -> Result<(Option<Vec<f32>>, Vec<DynValue>), String> {
+        // What was copied to a GPU has arrived there.
+        self.binding.synchronize_inputs().map_err(text)?;
+        let mut outputs = self.session.run_binding(&self.binding).map_err(text)?;
+        let logits = outputs.get(LOGITS).ok_or("no logits came out")?;
+        let logits = wants_logits.then(|| last_row(logits)).transpose()?;
         let present =
             |slot: &CacheSlot| outputs.remove(&slot.present).ok_or("a part of the cache did not come out");
-        cache.values = self.cache.iter().map(present).collect::<Result<_, _>>()?;
-        cache.len = len;
-        Ok(logits)
+        Ok((logits, self.cache.iter().map(present).collect::<Result<_, _>>()?))
     }
 }
 
-fn row(values: Vec<i64>) -> Result<SessionInputValue<'static>, String> {
-    Ok(Tensor::from_array(([1, values.len()], values)).map_err(text)?.into())
+/// Memory of a device.
+fn memory(device: Device) -> Result<MemoryInfo<'static>, String> {
+    let (name, number) = match device {
+        Device::Cpu => (AllocationDevice::CPU, 0),
+        Device::Cuda(number) => (AllocationDevice::CUDA, i32::try_from(number).unwrap_or_default()),
+    };
+    MemoryInfo::new(name, number, AllocatorType::Device, MemoryType::Default).map_err(text)
 }
 
 fn last_row(logits: &DynValue) -> Result<Vec<f32>, String> {

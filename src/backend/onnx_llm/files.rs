@@ -9,16 +9,22 @@ use tokenizers::Tokenizer;
 
 use super::config::OnnxLlmConfig;
 use crate::backend::LoadError;
+use crate::engine::Device;
 
 /// The hub's names for the variants of a graph, best first for a CPU: int4 reads the least memory for a token, then
 /// int8. Those in half precision are computed in 32 bits after a conversion for each step, so they come last.
 const VARIANTS: [&str; 8] = ["q4", "quantized", "int8", "uint8", "", "q4f16", "fp16", "bnb4"];
+/// The same for a GPU, which computes in half precision; of int8, CUDA's provider has few operators, and leaves the
+/// rest to the CPU.
+const GPU_VARIANTS: [&str; 8] = ["q4f16", "fp16", "q4", "", "bnb4", "quantized", "int8", "uint8"];
 /// Where a graph lies: the hub's layout, and that of ONNX Runtime's own exporter.
 const FOLDERS: [&str; 2] = ["onnx", ""];
 
 /// The files of a model's directory.
 pub(super) struct Files<'a> {
     pub(super) config: &'a OnnxLlmConfig,
+    /// Where the graph computes.
+    pub(super) device: Device,
 }
 
 impl Files<'_> {
@@ -76,8 +82,9 @@ impl Files<'_> {
 
     /// Every variant that is there, best first.
     pub(super) fn graphs(&self) -> Vec<PathBuf> {
+        let variants = if self.device.is_gpu() { &GPU_VARIANTS } else { &VARIANTS };
         let names = FOLDERS.iter().flat_map(|folder| {
-            VARIANTS.iter().map(move |variant| {
+            variants.iter().map(move |variant| {
                 let joint = if variant.is_empty() { "" } else { "_" };
                 Path::new(folder).join(format!("model{joint}{variant}.onnx"))
             })
@@ -168,13 +175,25 @@ mod tests {
         ];
         for (names, expected) in table {
             let (folder, config) = files(names);
-            assert_eq!(Files { config: &config }.graph().expect("one"), folder.path().join(expected));
+            assert_eq!(
+                Files { config: &config, device: Device::Cpu }.graph().expect("one"),
+                folder.path().join(expected)
+            );
+        }
+        let all = ["onnx/model_q4.onnx", "onnx/model_q4f16.onnx", "onnx/model_int8.onnx"];
+        let (folder, config) = files(&all);
+        for (device, expected) in [(Device::Cpu, all[0]), (Device::Cuda(0), all[1])] {
+            let files = Files { config: &config, device };
+            assert_eq!(files.graph().expect("one"), folder.path().join(expected), "{device}");
         }
         let (folder, config) = files(&["onnx/model.onnx", "onnx/model_q4.onnx", "mine.onnx"]);
         let named = OnnxLlmConfig { file: Some("mine.onnx".into()), ..config.clone() };
-        assert_eq!(Files { config: &named }.graph().expect("it"), folder.path().join("mine.onnx"));
+        assert_eq!(
+            Files { config: &named, device: Device::Cpu }.graph().expect("it"),
+            folder.path().join("mine.onnx")
+        );
         let named = OnnxLlmConfig { file: Some("onnx/model_q8.onnx".into()), ..config };
-        let error = Files { config: &named }.graph().expect_err("not there").to_string();
+        let error = Files { config: &named, device: Device::Cpu }.graph().expect_err("not there").to_string();
         assert!(error.contains("onnx/model_q8.onnx"), "{error}");
     }
 
@@ -209,7 +228,7 @@ mod tests {
         let (folder, config) = files(&["config.json"]);
         let text = json!({ "eos_token_id": 7, "text_config": { "hidden_size": 5 } });
         std::fs::write(folder.path().join("config.json"), text.to_string()).expect("written");
-        let settings = Files { config: &config }.settings().expect("read");
+        let settings = Files { config: &config, device: Device::Cpu }.settings().expect("read");
         assert_eq!((&settings["hidden_size"], &settings["eos_token_id"]), (&json!(5), &json!(7)));
     }
 }

@@ -37,7 +37,7 @@ use super::LoadError;
 use super::worker::{Worker, raised};
 use crate::engine::compute::ComputeGate;
 use crate::engine::llm::{LlmEngine, LlmEvent, LlmRequest};
-use crate::engine::{CancelFlag, EngineError, EngineStream};
+use crate::engine::{CancelFlag, Device, EngineError, EngineStream};
 
 /// Events of one answer that may wait for its reader. Then the answer pauses, and the others go on.
 const EVENT_CAPACITY: usize = 32;
@@ -46,6 +46,7 @@ const EVENT_CAPACITY: usize = 32;
 #[derive(Debug)]
 pub struct OnnxLlm {
     name: String,
+    device: Device,
     worker: Worker<Job>,
 }
 
@@ -59,8 +60,9 @@ impl OnnxLlm {
     ) -> Result<Self, LoadError> {
         let mut model = Model::load(config, library, gate)?;
         model.warm_up().map_err(|reason| LoadError::Start { engine: config.name.clone(), reason })?;
+        let device = model.device;
         let body = move |jobs: &Receiver<Job>| executor::run(&mut model, jobs);
-        Ok(Self { name: config.name.clone(), worker: Worker::start(&config.name, vec![body])? })
+        Ok(Self { name: config.name.clone(), device, worker: Worker::start(&config.name, vec![body])? })
     }
 }
 
@@ -76,6 +78,10 @@ impl LlmEngine for OnnxLlm {
             let event = reading.next().await?;
             Some((event, reading))
         }))
+    }
+
+    fn device(&self) -> Device {
+        self.device
     }
 }
 

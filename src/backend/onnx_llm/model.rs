@@ -16,9 +16,9 @@ use super::sampler::Sampling;
 use super::template::ChatTemplate;
 use crate::backend::prompt::{Misfit, fit};
 use crate::backend::{LoadError, onnx};
-use crate::engine::EngineError;
 use crate::engine::compute::ComputeGate;
 use crate::engine::llm::{ChatMessage, LlmRequest, ToolChoice, ToolSpec};
+use crate::engine::{Device, EngineError};
 
 /// At least so much of the context is left for the answer, where the request allows that much.
 const MIN_ANSWER_SHARE: usize = 4;
@@ -39,6 +39,8 @@ pub(super) struct Model {
     pub(super) sampling: Sampling,
     /// Tokens of a prompt and its answer together.
     pub(super) context: usize,
+    /// Where it computes.
+    pub(super) device: Device,
     /// Each step enters here first.
     pub(super) gate: Arc<dyn ComputeGate>,
     /// What was read lately.
@@ -62,7 +64,8 @@ impl Model {
         library: &Path,
         gate: Arc<dyn ComputeGate>,
     ) -> Result<Self, LoadError> {
-        let files = Files { config };
+        let device = onnx::settle_for(&config.name, library, config.device);
+        let files = Files { config, device };
         if let Some((key, value, rule)) = config.sampling.problem() {
             let key = format!("llm.{}.sampling.{key}", config.name);
             return Err(LoadError::Config { key, value: value.to_string(), reason: rule.to_owned() });
@@ -73,10 +76,12 @@ impl Model {
         let template = ChatTemplate::read(&files, &tokenizer_settings)?;
         let graph = files.graph()?;
         let (others, engine) = (files.graphs().len().saturating_sub(1), config.name.as_str());
-        tracing::info!(engine, graph = %graph.display(), others, "language model: the graph that is used");
+        tracing::info!(engine, graph = %graph.display(), others, %device, "language model: the graph that is used");
         let invalid = |reason| files.invalid_path(graph.clone(), reason);
-        let session = onnx::open(engine, &graph, library, invalid)?;
-        let decoder = Decoder::new(session, &settings).map_err(|reason| files.invalid_path(graph, reason))?;
+        let room = config.room(device);
+        let session = onnx::open(room, engine, &graph, library, invalid)?;
+        let decoder = Decoder::new(session, &settings, device);
+        let decoder = decoder.map_err(|reason| files.invalid_path(graph, reason))?;
         let generation = files.optional_json("generation_config.json");
         let ends = end_tokens(&generation, &settings, &tokenizer);
         if ends.is_empty() {
@@ -97,6 +102,7 @@ impl Model {
             ends,
             sampling,
             context,
+            device,
             gate,
             prefixes,
         })

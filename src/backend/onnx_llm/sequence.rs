@@ -11,11 +11,14 @@ use super::detokenizer::Detokenizer;
 use super::model::{Model, Prompt};
 use super::sampler::Sampler;
 use crate::engine::llm::{FinishReason, LlmEvent, LlmRequest, TokenUsage};
-use crate::engine::{CancelFlag, EngineError};
+use crate::engine::{CancelFlag, Device, EngineError};
 
-/// Tokens of a prompt that are read in one step, so that a long prompt does not hold up the other answers. Exports
-/// give logits for each of them, so that more would also cost memory.
-pub(super) const PROMPT_CHUNK: usize = 64;
+/// Tokens of a prompt that are read in one step on `device`, so that a long prompt does not hold up the other answers.
+/// Exports give logits for each of them, so that more would also cost memory. A GPU reads more of them in the time of
+/// one, as it waits for its memory all the same.
+pub(super) fn prompt_chunk(device: Device) -> usize {
+    if device.is_gpu() { 256 } else { 64 }
+}
 
 /// What an answer's reader gets.
 pub(super) type Event = Result<LlmEvent, EngineError>;
@@ -166,14 +169,17 @@ impl Sequence {
     }
 
     fn step(&mut self, model: &mut Model) -> Result<(), String> {
-        let chunk: Vec<i64> = self.unread.drain(..self.unread.len().min(PROMPT_CHUNK)).collect();
-        let permit = model.gate.enter(self.is_urgent());
+        let count = self.unread.len().min(prompt_chunk(model.device));
+        let chunk: Vec<i64> = self.unread.drain(..count).collect();
+        let permit = model.gate.enter(model.device, self.is_urgent());
+        if !self.unread.is_empty() {
+            model.decoder.read(&mut self.cache, &chunk)?;
+            self.seen.extend(chunk);
+            return Ok(());
+        }
         let mut logits = model.decoder.step(&mut self.cache, &chunk)?;
         drop(permit);
         self.seen.extend(chunk);
-        if !self.unread.is_empty() {
-            return Ok(());
-        }
         let token = self.sampler.choose(&mut logits).ok_or("the model's probabilities are no numbers")?;
         self.usage.output += 1;
         if model.ends.contains(&token) {

@@ -104,6 +104,16 @@ async fn answers_in_turn_are_the_answers_alone() {
     }
 }
 
+#[tokio::test]
+async fn a_model_for_a_gpu_that_is_not_there_answers_on_the_cpu() {
+    let asked = OnnxLlmConfig { device: Device::Cuda(0), ..config() };
+    let (llm, on_cpu) =
+        (load_behind(&asked, Arc::new(Unlimited)), load_behind(&config(), Arc::new(Unlimited)));
+    assert_eq!((llm.device(), on_cpu.device()), (Device::Cpu, Device::Cpu));
+    let (told, expected) = (answer(&llm, talk(&["Hello."])).await, answer(&on_cpu, talk(&["Hello."])).await);
+    assert!(!told.0.is_empty() && told.0 == expected.0, "{told:?}");
+}
+
 /// Writes down who entered, and lets nobody in before it is opened.
 #[derive(Debug, Default)]
 struct Recorder {
@@ -112,7 +122,7 @@ struct Recorder {
 }
 
 impl ComputeGate for Recorder {
-    fn enter(&self, urgent: bool) -> ComputePermit {
+    fn enter(&self, _device: Device, urgent: bool) -> ComputePermit {
         drop(self.closed.lock().expect("no panic"));
         self.entered.lock().expect("no panic").push(urgent);
         ComputePermit::holding(())

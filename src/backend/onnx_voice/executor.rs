@@ -10,7 +10,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::sound::{Spoken, finish};
 use super::utterance::{Part, Utterance};
-use super::{Manner, VoiceGraph};
+use super::{Manner, Steps, VoiceGraph};
 use crate::engine::CancelFlag;
 
 /// How long the thread rests while the reader has enough.
@@ -42,23 +42,30 @@ impl std::fmt::Debug for Job {
 }
 
 /// What a thread does with `graph`.
-pub(super) fn body<G: VoiceGraph>(mut graph: G, sample_rate: u32) -> impl FnMut(&Receiver<Job>) + Send {
+pub(super) fn body<G: VoiceGraph>(
+    mut graph: G,
+    sample_rate: u32,
+    steps: Steps,
+) -> impl FnMut(&Receiver<Job>) + Send {
     move |jobs| {
         for job in jobs {
             if let Ok(utterance) = job.utterance.recv() {
-                job.run(&mut graph, &utterance.parts, sample_rate);
+                job.run((&mut graph, &steps), &utterance.parts, sample_rate);
             }
         }
     }
 }
 
 impl Job {
-    fn run<G: VoiceGraph>(&self, graph: &mut G, parts: &[Part], sample_rate: u32) {
+    fn run<G: VoiceGraph>(&self, (graph, steps): (&mut G, &Steps), parts: &[Part], sample_rate: u32) {
         for part in parts {
             if self.is_given_up() {
                 return;
             }
-            let message = match graph.speak(&part.ids, self.manner, &self.stop) {
+            let permit = steps.enter();
+            let spoken = graph.speak(&part.ids, self.manner, &self.stop);
+            drop(permit);
+            let message = match spoken {
                 Ok(sound) => Message::Part(finish(part, &sound, sample_rate, self.manner.speed)),
                 // What was stopped fails too; nobody asks for the reason then.
                 Err(reason) => Message::Failed(reason),

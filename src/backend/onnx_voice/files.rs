@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::backend::LoadError;
+use crate::engine::EngineCost;
 use crate::engine::cost::{Footprint, Source};
 
 /// ONNX Runtime itself; see the language model's cost.
@@ -56,4 +57,12 @@ pub(in crate::backend) fn footprint(graph: &Path, call_bytes: u64) -> Result<Foo
         call_bytes,
         source: Source::Declared,
     })
+}
+
+/// The same voice on a GPU: the runtime stays in RAM, and what its voices' styles take with it.
+pub(in crate::backend) fn on_gpu(cost: EngineCost) -> EngineCost {
+    let host_bytes = cost.ram.instance_bytes;
+    let mut cost = cost.on_gpu(host_bytes);
+    cost.vram.instance_bytes = 0;
+    cost
 }

@@ -2,7 +2,8 @@
 //! of words. Piper and Kokoro differ in what they make of a text and in what their graphs are given.
 //!
 //! Each thread owns a session of its own, so an engine has as many graphs in memory as slots: a session computes one
-//! call at a time. ONNX Runtime computes on that thread alone. Calls hold a permit of the CPU from begin to end.
+//! call at a time. ONNX Runtime computes on that thread alone. On the CPU, calls hold a permit from begin to end; on a
+//! GPU they ask for each part, as espeak-ng and the reader take their time between two.
 //!
 //! Read [`OnnxVoice`] first, then `utterance` (what a graph is given), `sound` (what is made of what it gives), and
 //! `times`.
@@ -26,8 +27,9 @@ use self::call::Call;
 use self::executor::Job;
 use super::LoadError;
 use super::worker::Worker;
+use crate::engine::compute::{ComputeGate, ComputePermit};
 use crate::engine::tts::TtsEvent;
-use crate::engine::{CancelFlag, EngineError, EngineFuture, EngineStream};
+use crate::engine::{CancelFlag, Device, EngineError, EngineFuture, EngineStream};
 
 /// The longest text of one call: the limit of OpenAI's `/v1/audio/speech`.
 const MAX_TEXT_CHARS: usize = 4096;
@@ -58,11 +60,26 @@ pub(super) trait VoiceGraph: Send + 'static {
     fn speak(&mut self, ids: &[i64], manner: Manner, stop: &RunOptions) -> Result<Sound, String>;
 }
 
+/// Where parts of a call are computed, and who lets them.
+#[derive(Clone, Debug)]
+pub(super) struct Steps {
+    pub(super) device: Device,
+    pub(super) gate: Arc<dyn ComputeGate>,
+}
+
+impl Steps {
+    /// Leave to compute a part; on the CPU the call has it already.
+    fn enter(&self) -> Option<ComputePermit> {
+        self.device.is_gpu().then(|| self.gate.enter(self.device, true))
+    }
+}
+
 /// A voice in ONNX Runtime.
 #[derive(Debug)]
 pub(super) struct OnnxVoice {
     name: String,
     sample_rate: u32,
+    device: Device,
     worker: Worker<Job>,
 }
 
@@ -72,9 +89,16 @@ impl OnnxVoice {
         name: &str,
         sample_rate: u32,
         graphs: Vec<G>,
+        steps: &Steps,
     ) -> Result<Self, LoadError> {
-        let bodies = graphs.into_iter().map(|graph| executor::body(graph, sample_rate)).collect();
-        Ok(Self { name: name.to_owned(), sample_rate, worker: Worker::start(name, bodies)? })
+        let body = |graph| executor::body(graph, sample_rate, steps.clone());
+        let worker = Worker::start(name, graphs.into_iter().map(body).collect())?;
+        Ok(Self { name: name.to_owned(), sample_rate, device: steps.device, worker })
+    }
+
+    /// Where it computes.
+    pub(super) fn device(&self) -> Device {
+        self.device
     }
 
     /// Speaks what `utterance` comes to. Dropping the stream stops the work.

@@ -6,12 +6,18 @@ use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{TensorElementType, ValueType};
 
 use super::Sound;
+use crate::backend::onnx::Room;
 use crate::backend::{LoadError, onnx};
 
 /// Opens the graph of a voice.
-pub(in crate::backend) fn open(engine: &str, path: &Path, library: &Path) -> Result<Session, LoadError> {
+pub(in crate::backend) fn open(
+    engine: &str,
+    path: &Path,
+    library: &Path,
+    room: Room,
+) -> Result<Session, LoadError> {
     std::fs::metadata(path).map_err(|error| super::files::missing(engine, path, &error))?;
-    onnx::open(engine, path, library, |reason| super::files::invalid(engine, path, reason))
+    onnx::open(room, engine, path, library, |reason| super::files::invalid(engine, path, reason))
 }
 
 /// What an input takes; `None` where there is no such input.

@@ -8,6 +8,7 @@ use futures::TryStreamExt;
 
 use super::utterance::{Part, Stretch};
 use super::*;
+use crate::engine::compute::Unlimited;
 use crate::engine::tts::TimedWord;
 
 const RATE: u32 = 1_000;
@@ -59,7 +60,19 @@ fn voice(graph: &Fake) -> OnnxVoice {
     // ONNX Runtime's options need its library.
     let library = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/onnxruntime/libonnxruntime.so");
     super::super::onnx::environment(library.as_ref()).expect("scripts/setup");
-    OnnxVoice::start("fake", RATE, vec![graph.clone()]).expect("a thread")
+    let steps = Steps { device: Device::Cpu, gate: Arc::new(Unlimited) };
+    OnnxVoice::start("fake", RATE, vec![graph.clone()], &steps).expect("a thread")
+}
+
+/// Writes down who entered, and where.
+#[derive(Debug, Default)]
+struct Entries(std::sync::Mutex<Vec<Device>>);
+
+impl ComputeGate for Entries {
+    fn enter(&self, device: Device, _urgent: bool) -> ComputePermit {
+        self.0.lock().expect("nobody panics").push(device);
+        ComputePermit::holding(())
+    }
 }
 
 fn speak(voice: &OnnxVoice, utterance: Utterance, cancel: CancelFlag) -> EngineStream<TtsEvent> {
@@ -98,6 +111,20 @@ async fn parts_come_one_after_the_other_and_words_last() {
     assert_eq!(times, expected);
     let nothing = whole(speak(&voice, Utterance::default(), CancelFlag::new())).await;
     assert_eq!(nothing, Ok((0, vec![])));
+}
+
+#[tokio::test]
+async fn on_a_gpu_each_part_asks_and_on_the_cpu_none_does() {
+    voice(&Fake::default()); // loads the library
+    for (device, asked) in [(Device::Cuda(1), vec![Device::Cuda(1); 2]), (Device::Cpu, vec![])] {
+        let entries = Arc::new(Entries::default());
+        let steps = Steps { device, gate: Arc::clone(&entries) as Arc<dyn ComputeGate> };
+        let voice = OnnxVoice::start("fake", RATE, vec![Fake::default()], &steps).expect("a thread");
+        let (samples, _) =
+            whole(speak(&voice, utterance(&[&[1, 2], &[3]]), CancelFlag::new())).await.expect("it speaks");
+        assert_eq!((samples, voice.device()), (300, device));
+        assert_eq!(*entries.0.lock().expect("nobody panics"), asked, "{device}");
+    }
 }
 
 #[tokio::test]

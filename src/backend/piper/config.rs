@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Placement;
-use crate::backend::onnx_voice::files::{beside, footprint};
-use crate::engine::EngineCost;
+use crate::backend::onnx::Room;
+use crate::backend::onnx_voice::files::{beside, footprint, on_gpu};
 use crate::engine::cost::{Footprint, OwnCost, Source, WorkCost};
+use crate::engine::{Device, EngineCost};
 
 /// What a slot takes while it speaks 180 characters (about 9 s): the activations of the last layers. 174 MiB by
 /// `examples/voices.rs` with random weights of the quality "medium".
@@ -27,6 +28,8 @@ pub struct PiperConfig {
     pub fallback: bool,
     /// Where it runs.
     pub placement: Placement,
+    /// Where its graph computes; espeak-ng is on the CPU always.
+    pub device: Device,
     /// The graph, `en_US-lessac-medium.onnx`.
     pub model: PathBuf,
     /// Its settings; by default the graph's path with `.json` behind it, as voices are published.
@@ -53,6 +56,7 @@ impl Default for PiperConfig {
             slots: 1,
             fallback: false,
             placement: Placement::default(),
+            device: Device::default(),
             model: "models/piper/voice.onnx".into(),
             settings: None,
             program: "espeak-ng".into(),
@@ -70,12 +74,19 @@ impl PiperConfig {
         self.settings.clone().unwrap_or_else(|| beside(&self.model, ".json"))
     }
 
-    /// What one instance costs; the error says why that cannot be known.
-    pub fn cost(&self) -> Result<EngineCost, String> {
+    /// What one instance costs that computes on `device`; the error says why that cannot be known.
+    pub fn cost(&self, device: Device) -> Result<EngineCost, String> {
         let ram = footprint(&self.model, CALL_BYTES)?;
         #[expect(clippy::cast_precision_loss, reason = "bytes of a file, far below 2^52")]
         let unit_cpu_s = ram.slot_bytes as f64 * SECOND_S_A_BYTE;
         let work = WorkCost { call_cpu_s: 0.012, input_cpu_s: 0.0, unit_cpu_s, source: Source::Declared };
-        Ok(EngineCost { ram, vram: Footprint::default(), work, threads: self.slots })
+        let cost = EngineCost { ram, vram: Footprint::default(), work, threads: self.slots };
+        Ok(if device.is_gpu() { on_gpu(cost) } else { cost })
+    }
+
+    /// What one of its graphs may take of a GPU: what the budget counts for a slot.
+    pub(super) fn room(&self, device: Device) -> Room {
+        let cost = self.cost(device).map(|cost| cost.with_own(&self.cost));
+        cost.map_or(Room::on(device), |cost| Room::on(device).of(cost.vram.peak_bytes(1)))
     }
 }

@@ -11,6 +11,7 @@ use super::voice::{Scales, Voice};
 use crate::backend::onnx_voice::files::invalid;
 use crate::backend::onnx_voice::{Manner, Sound, VoiceGraph, session};
 use crate::backend::{LoadError, onnx};
+use crate::engine::Device;
 
 /// The quietest peak that is made as loud as the others, as in Piper's own server: what is quieter is silence.
 const LEAST_PEAK: f32 = 0.01;
@@ -23,9 +24,13 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    pub(super) fn load(config: &PiperConfig, library: &Path, voice: &Voice) -> Result<Self, LoadError> {
+    pub(super) fn load(
+        config: &PiperConfig,
+        (library, device): (&Path, Device),
+        voice: &Voice,
+    ) -> Result<Self, LoadError> {
         let engine = config.name.as_str();
-        let session = session::open(engine, &config.model, library)?;
+        let session = session::open(engine, &config.model, library, config.room(device))?;
         let wrong = |reason: String| invalid(engine, &config.model, reason);
         for name in ["input", "input_lengths", "scales"] {
             if session::input(&session, name).is_none() {

@@ -16,10 +16,12 @@ use std::sync::Arc;
 use self::graph::Graph;
 use self::voice::Voice;
 use super::LoadError;
-use super::onnx_voice::{Manner, OnnxVoice, Utterance, bearable, words};
+use super::onnx;
+use super::onnx_voice::{Manner, OnnxVoice, Steps, Utterance, bearable, words};
 use super::phonemes::{Marks, Phonemizer, Script};
+use crate::engine::compute::ComputeGate;
 use crate::engine::tts::{OPENAI_VOICES, TtsEngine, TtsEvent, TtsRequest};
-use crate::engine::{CancelFlag, EngineError, EngineStream};
+use crate::engine::{CancelFlag, Device, EngineError, EngineStream};
 
 /// A voice of Piper's.
 #[derive(Debug)]
@@ -37,8 +39,9 @@ struct Speaker {
 }
 
 impl PiperTts {
-    /// Loads the graph once for each slot. `library` is ONNX Runtime's.
-    pub fn load(config: &PiperConfig, library: &Path) -> Result<Self, LoadError> {
+    /// Loads the graph once for each slot. `library` is ONNX Runtime's; on a GPU, each part of a call
+    /// enters `gate` first.
+    pub fn load(config: &PiperConfig, library: &Path, gate: Arc<dyn ComputeGate>) -> Result<Self, LoadError> {
         let engine = config.name.as_str();
         let voice = Voice::read(config)?;
         let phonemizer = Phonemizer::new(engine, config.program.clone(), None);
@@ -47,9 +50,10 @@ impl PiperTts {
                 format!("it names espeak-ng's voice `{}`, which espeak-ng does not have", voice.language);
             return Err(super::onnx_voice::files::invalid(engine, &config.settings_path(), reason));
         }
+        let device = onnx::settle_for(engine, library, config.device);
         let graphs: Result<Vec<Graph>, LoadError> =
-            (0..config.slots).map(|_| Graph::load(config, library, &voice)).collect();
-        let voices = OnnxVoice::start(engine, voice.sample_rate, graphs?)?;
+            (0..config.slots).map(|_| Graph::load(config, (library, device), &voice)).collect();
+        let voices = OnnxVoice::start(engine, voice.sample_rate, graphs?, &Steps { device, gate })?;
         let speaker = Speaker { engine: engine.to_owned(), phonemizer, voice };
         Ok(Self { voices, speaker: Arc::new(speaker) })
     }
@@ -66,6 +70,10 @@ impl TtsEngine for PiperTts {
     fn voices(&self) -> Vec<String> {
         let own = self.speaker.voice.names();
         OPENAI_VOICES.into_iter().map(str::to_owned).chain(own).collect()
+    }
+
+    fn device(&self) -> Device {
+        self.voices.device()
     }
 
     fn languages(&self) -> Vec<String> {

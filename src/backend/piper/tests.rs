@@ -7,6 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 
 use super::*;
+use crate::engine::compute::Unlimited;
 use crate::engine::tts::TimedWord;
 
 const LIBRARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/onnxruntime/libonnxruntime.so");
@@ -17,7 +18,7 @@ fn config(model: &str) -> PiperConfig {
 }
 
 fn load(config: &PiperConfig) -> Result<PiperTts, LoadError> {
-    PiperTts::load(config, Path::new(LIBRARY))
+    PiperTts::load(config, Path::new(LIBRARY), Arc::new(Unlimited))
 }
 
 #[derive(Debug, Deserialize)]
@@ -209,7 +210,7 @@ async fn letters_clusters_and_unknown_phonemes() {
 
 #[test]
 fn costs_come_from_the_files() {
-    let cost = PiperConfig { slots: 2, ..config("one.onnx") }.cost().expect("the file is there");
+    let cost = PiperConfig { slots: 2, ..config("one.onnx") }.cost(Device::Cpu).expect("the file is there");
     assert!(cost.ram.slot_bytes > 100_000 && cost.threads == 2);
-    assert!(PiperConfig::default().cost().expect_err("no file").contains("voice.onnx"));
+    assert!(PiperConfig::default().cost(Device::Cpu).expect_err("no file").contains("voice.onnx"));
 }

@@ -89,14 +89,14 @@ fn build(load: &Load, gate: Arc<PipeGate>) -> Result<(Arc<str>, AnyEngine), Load
 
 fn describe(engine: &AnyEngine) -> Description {
     match engine {
-        AnyEngine::Stt(engine) => Description {
-            languages: engine.languages(),
-            voices: Vec::new(),
-            word_times: engine.tells_word_times(),
-        },
-        AnyEngine::Llm(_) => Description::default(),
+        AnyEngine::Stt(engine) => {
+            let (languages, device) = (engine.languages(), engine.device());
+            Description { languages, voices: Vec::new(), word_times: engine.tells_word_times(), device }
+        }
+        AnyEngine::Llm(engine) => Description { device: engine.device(), ..Description::default() },
         AnyEngine::Tts(engine) => {
-            Description { languages: engine.languages(), voices: engine.voices(), word_times: false }
+            let (languages, voices) = (engine.languages(), engine.voices());
+            Description { languages, voices, word_times: false, device: engine.device() }
         }
     }
 }

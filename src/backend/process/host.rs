@@ -17,8 +17,8 @@ use super::link::{Link, Outgoing};
 use super::wire::{Description, FromEngine, Load, ToEngine};
 use super::{frames, relay};
 use crate::backend::LoadError;
-use crate::engine::EngineError;
 use crate::engine::compute::ComputeGate;
+use crate::engine::{Device, EngineError};
 
 /// How long a model may take to load: gigabytes from a slow disk do within it.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(300);
@@ -146,7 +146,7 @@ impl Work {
     }
 
     /// Reads until the pipe ends; an error says why it is not worth reading on.
-    fn read(&self, stdout: ChildStdout, steps: &Sender<(u64, bool)>) -> Result<(), String> {
+    fn read(&self, stdout: ChildStdout, steps: &Sender<(u64, Device, bool)>) -> Result<(), String> {
         let mut stdout = BufReader::new(stdout);
         while let Some(message) = frames::read(&mut stdout).map_err(|error| error.to_string())? {
             self.take(message, steps)?;
@@ -154,7 +154,7 @@ impl Work {
         Ok(())
     }
 
-    fn take(&self, message: FromEngine, steps: &Sender<(u64, bool)>) -> Result<(), String> {
+    fn take(&self, message: FromEngine, steps: &Sender<(u64, Device, bool)>) -> Result<(), String> {
         let calls = &self.link.calls;
         match message {
             FromEngine::Loaded(description) => drop(self.told.try_send(Ok(description))),
@@ -168,8 +168,10 @@ impl Work {
             FromEngine::Failed(id, error) => calls.over(id, Some(error)),
             FromEngine::Over(id) => calls.over(id, None),
             FromEngine::LetGo(id) => calls.let_go(id),
-            FromEngine::Enter(step, urgent) => {
-                steps.try_send((step, urgent)).map_err(|_| "too many of its steps wait".to_owned())?;
+            FromEngine::Enter(step, device, urgent) => {
+                steps
+                    .try_send((step, device, urgent))
+                    .map_err(|_| "too many of its steps wait".to_owned())?;
             }
             FromEngine::Leave(step) => self.link.leave(step),
         }
@@ -221,13 +223,13 @@ fn write(link: &Link, load: &Load, outgoing: &Receiver<Outgoing>) {
 fn attend(
     link: &Arc<Link>,
     gate: Arc<dyn ComputeGate>,
-    steps: Receiver<(u64, bool)>,
+    steps: Receiver<(u64, Device, bool)>,
 ) -> Result<(), std::io::Error> {
     let link = Arc::clone(link);
     let thread = thread::Builder::new().name(format!("{}-gate", link.engine));
     let attending = thread.spawn(move || {
-        for (step, urgent) in steps {
-            let permit = gate.enter(urgent);
+        for (step, device, urgent) in steps {
+            let permit = gate.enter(device, urgent);
             if !(link.permit(step, permit) && link.write(&ToEngine::Permit(step))) {
                 return;
             }

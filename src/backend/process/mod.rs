@@ -33,7 +33,7 @@ use crate::engine::compute::Urgency;
 use crate::engine::llm::{LlmEngine, LlmEvent, LlmRequest};
 use crate::engine::stt::{SttEngine, SttRequest, Transcript};
 use crate::engine::tts::{TtsEngine, TtsEvent, TtsRequest};
-use crate::engine::{CancelFlag, EngineError, EngineFuture, EngineProcess, EngineStream};
+use crate::engine::{CancelFlag, Device, EngineError, EngineFuture, EngineProcess, EngineStream};
 
 pub use guest::serve;
 pub(super) use placed::Placeable;
@@ -127,6 +127,10 @@ impl SttEngine for ProcessEngine {
     fn process(&self) -> Option<EngineProcess> {
         self.process()
     }
+
+    fn device(&self) -> Device {
+        self.description.device
+    }
 }
 
 impl LlmEngine for ProcessEngine {
@@ -138,6 +142,10 @@ impl LlmEngine for ProcessEngine {
 
     fn process(&self) -> Option<EngineProcess> {
         self.process()
+    }
+
+    fn device(&self) -> Device {
+        self.description.device
     }
 }
 
@@ -156,6 +164,10 @@ impl TtsEngine for ProcessEngine {
 
     fn process(&self) -> Option<EngineProcess> {
         self.process()
+    }
+
+    fn device(&self) -> Device {
+        self.description.device
     }
 }
 

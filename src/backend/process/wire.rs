@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::backend::LoadError;
-use crate::engine::EngineError;
 use crate::engine::compute::Urgency;
 use crate::engine::llm::{ChatMessage, LlmEvent, LlmRequest, ToolChoice, ToolSpec, Truncation};
 use crate::engine::stt::{SttRequest, Transcript};
 use crate::engine::tts::{SpeechChunk, TimedWord, TtsEvent, TtsRequest};
+use crate::engine::{Device, EngineError};
 
 /// Outputs of one call that may be on their way; the engine's stream is read on as they are taken.
 pub(super) const WINDOW: usize = 32;
@@ -64,8 +64,8 @@ pub(super) enum FromEngine {
     Over(CallId),
     /// Nothing of the call runs any more.
     LetGo(CallId),
-    /// A step wants to compute; whether a person waits for it.
-    Enter(u64, bool),
+    /// A step wants to compute on this device; whether a person waits for it.
+    Enter(u64, Device, bool),
     /// The step is done.
     Leave(u64),
 }
@@ -76,6 +76,8 @@ pub(super) struct Description {
     pub(super) languages: Vec<String>,
     pub(super) voices: Vec<String>,
     pub(super) word_times: bool,
+    /// Where it computes.
+    pub(super) device: Device,
 }
 
 /// What is asked of an engine.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ort::session::Session;
 use ort::value::Tensor;
 
+use crate::engine::Device;
 use crate::engine::compute::ComputeGate;
 use crate::engine::stt::STT_SAMPLE_RATE;
 
@@ -33,12 +34,13 @@ impl Default for Memory {
 #[derive(Debug)]
 pub(super) struct Judge {
     session: Session,
+    device: Device,
     gate: Arc<dyn ComputeGate>,
 }
 
 impl Judge {
-    pub(super) fn new(session: Session, gate: Arc<dyn ComputeGate>) -> Self {
-        Self { session, gate }
+    pub(super) fn new(session: Session, device: Device, gate: Arc<dyn ComputeGate>) -> Self {
+        Self { session, device, gate }
     }
 
     /// The probability of speech in each whole frame of each stream; streams may have different numbers of frames.
@@ -74,7 +76,7 @@ impl Judge {
         let state =
             Tensor::from_array(([LAYERS, batch, WIDTH], layers.collect::<Vec<f32>>())).map_err(text)?;
         let rate = Tensor::from_array((Vec::<i64>::new(), vec![i64::from(STT_SAMPLE_RATE)])).map_err(text)?;
-        let _permit = self.gate.enter(true);
+        let _permit = self.gate.enter(self.device, true);
         let inputs = ort::inputs!["input" => input, "state" => state, "sr" => rate];
         let outputs = self.session.run(inputs).map_err(text)?;
         let output = |name: &str, length: usize| {

@@ -18,11 +18,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use self::batch::{FRAME, Judge, Memory};
+use super::onnx::Room;
 use super::worker::Worker;
 use super::{LoadError, onnx};
 use crate::engine::compute::ComputeGate;
 use crate::engine::vad::{VadDetector, VadEngine};
-use crate::engine::{EngineError, EngineFuture};
+use crate::engine::{Device, EngineError, EngineFuture};
 
 /// Name in logs and errors.
 const NAME: &str = "silero";
@@ -37,11 +38,13 @@ const MAX_SESSIONS: usize = 64;
 pub struct SileroConfig {
     /// The ONNX file of Silero VAD v5 or v6, for 16 kHz.
     pub model: PathBuf,
+    /// Where it computes.
+    pub device: Device,
 }
 
 impl Default for SileroConfig {
     fn default() -> Self {
-        Self { model: "models/silero/silero_vad.onnx".into() }
+        Self { model: "models/silero/silero_vad.onnx".into(), device: Device::default() }
     }
 }
 
@@ -83,14 +86,15 @@ impl SileroVad {
             reason,
             next_step: next_step.into(),
         };
-        let session = onnx::open(NAME, path, library, invalid)?;
+        let device = onnx::settle_for(NAME, library, config.device);
+        let session = onnx::open(Room::on(device), NAME, path, library, invalid)?;
         let mut inputs = onnx::inputs(&session);
         inputs.sort_unstable();
         if inputs != ["input", "sr", "state"] {
             let wanted = "those of Silero VAD v5 and v6 are input, sr, state";
             return Err(invalid(format!("its inputs are {inputs:?}; {wanted}")));
         }
-        let mut judge = Judge::new(session, gate);
+        let mut judge = Judge::new(session, device, gate);
         let mut silence = (Memory::default(), vec![0.0; FRAME]);
         judge.judge(&mut [(&mut silence.0, silence.1.as_slice())]).map_err(invalid)?;
         let body = move |jobs: &Receiver<Job>| jobs.iter().for_each(|job| serve(&mut judge, job, jobs));

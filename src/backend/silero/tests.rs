@@ -7,7 +7,11 @@ const GRAPH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/backend/silero/tes
 const LIBRARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/onnxruntime/libonnxruntime.so");
 
 fn load(model: &str) -> Result<SileroVad, LoadError> {
-    SileroVad::load(&SileroConfig { model: model.into() }, Path::new(LIBRARY), Arc::new(Unlimited))
+    SileroVad::load(
+        &SileroConfig { model: model.into(), ..SileroConfig::default() },
+        Path::new(LIBRARY),
+        Arc::new(Unlimited),
+    )
 }
 
 /// Frames of these loudnesses.

@@ -15,12 +15,13 @@ use ort::value::Tensor;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::onnx::Room;
 use super::worker::{Worker, raised};
 use super::{LoadError, onnx};
 use crate::audio::log_mel::{BANDS, FRAMES, LogMel};
 use crate::engine::compute::ComputeGate;
 use crate::engine::turn::TurnDetector;
-use crate::engine::{CancelFlag, EngineError, EngineFuture};
+use crate::engine::{CancelFlag, Device, EngineError, EngineFuture};
 
 /// Name in logs and errors.
 const NAME: &str = "smart-turn";
@@ -31,11 +32,13 @@ const NAME: &str = "smart-turn";
 pub struct SmartTurnConfig {
     /// The ONNX file. Where it is absent, turns end by silence and text alone.
     pub model: PathBuf,
+    /// Where it computes.
+    pub device: Device,
 }
 
 impl Default for SmartTurnConfig {
     fn default() -> Self {
-        Self { model: "models/smart-turn/smart-turn-v3.onnx".into() }
+        Self { model: "models/smart-turn/smart-turn-v3.onnx".into(), device: Device::default() }
     }
 }
 
@@ -45,7 +48,7 @@ const WORK_BYTES: u64 = 16 << 20;
 impl SmartTurnConfig {
     /// Memory in bytes, from the file's length: its weights, and once more as ONNX Runtime packs them. `None` where
     /// the file is absent.
-    pub fn ram_bytes(&self) -> Option<u64> {
+    pub fn memory_bytes(&self) -> Option<u64> {
         let file = std::fs::metadata(&self.model).ok().filter(std::fs::Metadata::is_file)?;
         Some(file.len().saturating_mul(2).saturating_add(WORK_BYTES))
     }
@@ -84,8 +87,9 @@ impl SmartTurn {
             reason,
             next_step: "Set `engines.turn.model` to a smart-turn v3 file, or to one that is not there".into(),
         };
-        let session = onnx::open(NAME, path, library, invalid)?;
-        let mut judge = Judge::new(session, gate).map_err(&invalid)?;
+        let device = onnx::settle_for(NAME, library, config.device);
+        let session = onnx::open(Room::on(device), NAME, path, library, invalid)?;
+        let mut judge = Judge::new(session, device, gate).map_err(&invalid)?;
         judge.judge(&[]).map_err(invalid)?;
         let body = move |jobs: &Receiver<Job>| jobs.iter().for_each(|job| judge.take(job));
         tracing::info!(model = %path.display(), "turns end by voice, silence and text");
@@ -113,16 +117,17 @@ impl TurnDetector for SmartTurn {
 struct Judge {
     session: Session,
     features: LogMel,
+    device: Device,
     gate: Arc<dyn ComputeGate>,
 }
 
 impl Judge {
-    fn new(session: Session, gate: Arc<dyn ComputeGate>) -> Result<Self, String> {
+    fn new(session: Session, device: Device, gate: Arc<dyn ComputeGate>) -> Result<Self, String> {
         let inputs = onnx::inputs(&session);
         if inputs != ["input_features"] {
             return Err(format!("its inputs are {inputs:?}, not `input_features` alone"));
         }
-        Ok(Self { session, features: LogMel::new(), gate })
+        Ok(Self { session, features: LogMel::new(), device, gate })
     }
 
     fn take(&mut self, job: Job) {
@@ -137,7 +142,7 @@ impl Judge {
     }
 
     fn judge(&mut self, audio: &[f32]) -> Result<f32, String> {
-        let _permit = self.gate.enter(true);
+        let _permit = self.gate.enter(self.device, true);
         let text = |error: ort::Error| error.to_string();
         let features = self.features.of(audio);
         let input = Tensor::from_array(([1, BANDS, FRAMES], features)).map_err(text)?;

@@ -37,7 +37,11 @@ fn features_are_those_of_whisper() {
 }
 
 fn load(model: &str) -> Result<Option<SmartTurn>, LoadError> {
-    SmartTurn::load(&SmartTurnConfig { model: model.into() }, Path::new(LIBRARY), Arc::new(Unlimited))
+    SmartTurn::load(
+        &SmartTurnConfig { model: model.into(), ..SmartTurnConfig::default() },
+        Path::new(LIBRARY),
+        Arc::new(Unlimited),
+    )
 }
 
 #[tokio::test]

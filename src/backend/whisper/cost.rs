@@ -4,11 +4,9 @@
 use super::WhisperConfig;
 use super::context::ContextRule;
 use super::model_file::{self, ModelFile, Sizes};
-use crate::engine::EngineCost;
 use crate::engine::cost::{Footprint, Source, WorkCost};
+use crate::engine::{Device, EngineCost};
 
-/// Whether whisper.cpp is built for a GPU, which it then uses wherever it finds one.
-const ON_GPU: bool = cfg!(any(feature = "cuda", feature = "hipblas", feature = "metal", feature = "vulkan"));
 /// Bytes of a 16-bit and a 32-bit float.
 const F16: u64 = 2;
 const F32: u64 = 4;
@@ -32,8 +30,8 @@ const CORE_FLOPS: f64 = 20e9;
 const CORE_BYTES_A_SECOND: f64 = 6e9;
 
 impl WhisperConfig {
-    /// What one instance costs; the error says why that cannot be known.
-    pub fn cost(&self) -> Result<EngineCost, String> {
+    /// What one instance costs that computes on `device`; the error says why that cannot be known.
+    pub fn cost(&self, device: Device) -> Result<EngineCost, String> {
         let told = |error: String| format!("{}: {error}", self.model.display());
         let file = model_file::check(&self.model).map_err(told)?;
         let bytes = std::fs::metadata(&self.model).map_err(|error| told(error.to_string()))?.len();
@@ -42,15 +40,14 @@ impl WhisperConfig {
             // Another context with a state for each slot.
             (memory.instance_bytes, memory.slot_bytes) = (2 * memory.instance_bytes, 2 * memory.slot_bytes);
         }
-        // A build for a GPU puts weights and states there.
-        let (ram, vram) =
-            if ON_GPU { (Footprint::default(), memory) } else { (memory, Footprint::default()) };
-        Ok(EngineCost {
-            ram,
-            vram,
+        let cost = EngineCost {
+            ram: memory,
+            vram: Footprint::default(),
             work: work(&file.sizes, ContextRule::new(self.audio_ctx, self.audio_ctx_margin, &file)),
             threads: self.slots,
-        })
+        };
+        // Weights, states and what calls take are where it computes.
+        Ok(if device.is_gpu() { cost.on_gpu(0) } else { cost })
     }
 }
 
@@ -145,6 +142,6 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_named() {
         let config = WhisperConfig { model: "/nowhere/model.bin".into(), ..WhisperConfig::default() };
-        assert!(config.cost().expect_err("it is not there").starts_with("/nowhere/model.bin: "));
+        assert!(config.cost(Device::Cpu).expect_err("it is not there").starts_with("/nowhere/model.bin: "));
     }
 }

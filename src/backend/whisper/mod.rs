@@ -13,6 +13,7 @@ mod alignment;
 mod audio;
 mod context;
 mod cost;
+pub(super) mod device;
 mod language;
 mod model_file;
 mod run;
@@ -34,7 +35,7 @@ use super::worker::Worker;
 use super::{LoadError, Placement};
 use crate::engine::cost::OwnCost;
 use crate::engine::stt::{SttEngine, SttRequest, Transcript};
-use crate::engine::{CancelFlag, EngineFuture};
+use crate::engine::{CancelFlag, Device, EngineFuture};
 
 /// Configuration of [`WhisperEngine`].
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -48,6 +49,8 @@ pub struct WhisperConfig {
     pub fallback: bool,
     /// Where it runs: in the server itself, or in a child process that may crash alone.
     pub placement: Placement,
+    /// Where it computes: the CPU, or a GPU where this program was built for one.
+    pub device: Device,
     /// A ggml Whisper model file.
     pub model: PathBuf,
     /// ISO 639-1 code for requests that name no language; none lets the model decide, at the price of a second
@@ -78,6 +81,7 @@ impl Default for WhisperConfig {
             slots: 2,
             fallback: false,
             placement: Placement::default(),
+            device: Device::default(),
             model: "models/starter/stt/ggml-starter.bin".into(),
             language: Some("en".into()),
             audio_ctx: AudioCtx::Auto,
@@ -96,6 +100,7 @@ pub struct WhisperEngine {
     name: String,
     languages: Vec<String>,
     word_times: bool,
+    device: Device,
     worker: Worker<Job>,
 }
 
@@ -104,12 +109,13 @@ impl WhisperEngine {
     pub fn load(config: &WhisperConfig) -> Result<Self, LoadError> {
         let file = check_file(config)?;
         whisper_rs::install_logging_hooks();
+        let device = place(config);
         let open = |parameters: WhisperContextParameters<'_>| {
             let context = WhisperContext::new_with_params(&config.model, parameters).map(Arc::new);
             context.map_err(|error| invalid(config, &error.to_string()))
         };
-        let context = open(WhisperContextParameters::default())?;
-        let mut aligning = WhisperContextParameters::default();
+        let context = open(context_parameters(device))?;
+        let mut aligning = context_parameters(device);
         aligning.dtw_parameters(alignment::parameters(&file));
         let aligned = config.word_times.then(|| open(aligning)).transpose()?;
         check_language(config, file)?;
@@ -118,7 +124,7 @@ impl WhisperEngine {
         let bodies = bodies.collect::<Result<Vec<_>, _>>()?;
         let languages = languages(config, file);
         let (name, word_times) = (config.name.clone(), config.word_times);
-        Ok(Self { languages, word_times, worker: Worker::start(&name, bodies)?, name })
+        Ok(Self { languages, word_times, device, worker: Worker::start(&name, bodies)?, name })
     }
 }
 
@@ -139,6 +145,28 @@ impl SttEngine for WhisperEngine {
     fn tells_word_times(&self) -> bool {
         self.word_times
     }
+
+    fn device(&self) -> Device {
+        self.device
+    }
+}
+
+/// Where it computes, which is told where it is not what was asked for.
+fn place(config: &WhisperConfig) -> Device {
+    let (device, missing) = device::settle(config.device);
+    if let Some(why) = missing {
+        tracing::warn!(engine = config.name, asked = %config.device, why, "an engine computes on the CPU");
+    }
+    device
+}
+
+fn context_parameters(device: Device) -> WhisperContextParameters<'static> {
+    let mut parameters = WhisperContextParameters::default();
+    parameters.use_gpu(device.is_gpu());
+    if let Device::Cuda(number) = device {
+        parameters.gpu_device(i32::try_from(number).unwrap_or_default());
+    }
+    parameters
 }
 
 /// What the model understands, as far as its file tells: one whose vocabulary was cut down was trained for what

@@ -5,6 +5,10 @@ use super::{Allowed, DAY_S, Key, MINUTE_MS, key, now};
 use crate::config::check;
 
 const FALLBACK: &str = "It serves only where no other engine of its list is healthy";
+/// Not a choice of words: numbers go on.
+const DEVICE: Allowed = Any("\"cpu\", or \"cuda:0\" for the first NVIDIA GPU, \"cuda:1\" for the second");
+const ON_DEVICE: &str =
+    "Where it computes; on the CPU where there is no such GPU, with a warning: see [GPUs](#gpus)";
 const PLACEMENT: &str = "Where it runs: in the server itself, or in a child process, whose crash costs one call and not the server";
 const ENGINE_NAME: &str = "Its name in logs and metrics; no two of a list share it";
 const MODEL: &str = "a path, `models:NAME` for what `antiphon models pull NAME` brought, or a name";
@@ -40,6 +44,11 @@ pub(super) const KEYS: &[Key] = &[
         "pools.cpu_permits",
         "Engine calls that compute on this machine's CPU at once, over all pools; 0: as many as it has cores",
         Between(0.0, 1_024.0),
+    ),
+    now(
+        "pools.gpu_permits",
+        "Engine calls and steps that compute on one GPU at once, over all pools",
+        Between(1.0, 64.0),
     ),
     now(
         "pools.first_output_ms",
@@ -110,6 +119,7 @@ pub(super) const KEYS: &[Key] = &[
     key("engines.stt[*].slots", "Utterances transcribed at once: a thread and a state each", SLOTS),
     key("engines.stt[*].fallback", FALLBACK, Any("true or false")),
     key("engines.stt[*].placement", PLACEMENT, OneOf(&["server", "process"])),
+    key("engines.stt[*].device", ON_DEVICE, DEVICE),
     key(
         "engines.stt[*].model",
         "A ggml Whisper model; `moonshine`: directory of the model; `openai`: its name there",
@@ -192,11 +202,14 @@ pub(super) const KEYS: &[Key] = &[
     key("engines.llm[*].slots", "Answers written at once", SLOTS),
     key("engines.llm[*].fallback", FALLBACK, Any("true or false")),
     key("engines.llm[*].placement", PLACEMENT, OneOf(&["server", "process"])),
+    key("engines.llm[*].device", ON_DEVICE, DEVICE),
     key("engines.llm[*].model", "Directory of the model; `openai`: its name there", Any(MODEL)),
     key(
         "engines.llm[*].file",
         "The graph within it",
-        Any("a path; without it the best for a CPU: model_q4.onnx, int8, model.onnx, then half precision"),
+        Any(
+            "a path; without it the best for its device: on a CPU model_q4.onnx, int8, model.onnx, then half precision; on a GPU model_q4f16.onnx first",
+        ),
     ),
     key(
         "engines.llm[*].max_context",
@@ -251,6 +264,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("engines.tts[*].fallback", FALLBACK, Any("true or false")),
     key("engines.tts[*].placement", PLACEMENT, OneOf(&["server", "process"])),
+    key("engines.tts[*].device", ON_DEVICE, DEVICE),
     key("engines.tts[*].program", "espeak-ng, looked up in PATH", Any("a path or a name")),
     key(
         "engines.tts[*].settings",
@@ -292,8 +306,10 @@ pub(super) const KEYS: &[Key] = &[
         "A smart-turn v3 model (ONNX) that hears whether a turn is over; where the file is absent, silence and text decide",
         Text("a path, or `models:NAME` for what `antiphon models pull NAME` brought", check::not_empty),
     ),
+    key("engines.turn.device", ON_DEVICE, DEVICE),
     key("engines.vad.kind", "Voice activity: what it runs on", OneOf(&["earshot", "silero", "scripted"])),
     key("engines.vad.model", "Silero VAD v5 or v6 for 16 kHz (ONNX)", Text("a path", check::not_empty)),
+    key("engines.vad.device", ON_DEVICE, DEVICE),
     key(
         "models.dir",
         "Folder of the models that `antiphon models pull` brings; empty: ANTIPHON_MODELS, else antiphon/models in XDG_DATA_HOME or ~/.local/share",

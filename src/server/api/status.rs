@@ -7,14 +7,16 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
+use crate::engine::Device;
 use crate::pool::endpoint::ShareStats;
-use crate::pool::{Degradation, HolderId, PoolStats};
+use crate::pool::{Degradation, HolderId, PoolStats, Scheduler};
 use crate::server::access::Viewer;
 use crate::server::router::ServerState;
 use crate::session::admission::AdmissionStats;
 use crate::session::id::SessionId;
 use crate::session::lifecycle::RequestTotals;
 use crate::store::StoreStatus;
+use crate::telemetry::machine::{GpuMemory, Gpus};
 use crate::telemetry::process::Usage;
 
 /// The answer.
@@ -78,19 +80,48 @@ struct SessionCounts {
     bytes: u64,
 }
 
-/// The CPU as engines share it.
+/// The CPU, and the GPUs, as engines share them.
 #[derive(Debug, Serialize)]
 struct ComputeView {
-    /// Engine calls and steps that compute now.
+    /// Engine calls and steps that compute on the CPU now.
     in_use: usize,
     /// How many may.
     permits: usize,
+    /// GPUs that engines compute on.
+    gpus: Vec<GpuView>,
+}
+
+/// A GPU.
+#[derive(Debug, Serialize)]
+struct GpuView {
+    device: Device,
+    /// Engine calls and steps that compute on it now.
+    in_use: usize,
+    /// How many may.
+    permits: usize,
+    /// Its memory; null where NVIDIA's library does not tell.
+    memory: Option<GpuMemory>,
+}
+
+impl ComputeView {
+    fn of(scheduler: &Scheduler) -> Self {
+        let (in_use, permits) = scheduler.device_load();
+        let loads = scheduler.gpu_loads();
+        // Its library is looked for only where a GPU is used.
+        let found = (!loads.is_empty()).then(Gpus::find);
+        let gpu = |(number, (in_use, permits))| GpuView {
+            device: Device::Cuda(number),
+            in_use,
+            permits,
+            memory: found.as_ref().and_then(|gpus| gpus.memory_of(number)),
+        };
+        Self { in_use, permits, gpus: loads.into_iter().map(gpu).collect() }
+    }
 }
 
 /// What the server does now, and did since its start.
 pub(super) async fn status(State(state): State<ServerState>, viewer: Viewer) -> Json<StatusView> {
     let clock = state.sessions.requests().clock();
-    let (in_use, permits) = state.pools.scheduler.device_load();
     let sessions = state.sessions.holders(|owner| viewer.may_see(owner));
     let bytes = state.sessions.reports(|_| true).iter().map(|report| report.bytes).sum();
     Json(StatusView {
@@ -102,7 +133,7 @@ pub(super) async fn status(State(state): State<ServerState>, viewer: Viewer) -> 
         admission: state.admission.stats(),
         requests: state.sessions.requests().totals(),
         degradation: state.pools.degradation.get(),
-        compute: ComputeView { in_use, permits },
+        compute: ComputeView::of(&state.pools.scheduler),
         pools: state.pools.stats().map(|stats| PoolView::new(stats, &sessions)).into(),
         store: state.sessions.store_status(),
         process: Usage::read(),

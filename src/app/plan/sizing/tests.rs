@@ -26,7 +26,8 @@ fn machine(cores: f64, ram_gib: u64) -> Machine {
     Machine { cores, memory: Budget { ram_bytes: ram_gib * GIB, vram_bytes: 0 }, max_sessions: 1000 }
 }
 
-const OVERHEAD: Overhead = Overhead { server_bytes: GIB, session_bytes: GIB / 8, session_cores: 0.0 };
+const OVERHEAD: Overhead =
+    Overhead { server: Bytes { ram: GIB, vram: 0 }, session_bytes: GIB / 8, session_cores: 0.0 };
 
 fn engines(slots: usize) -> Vec<Engine> {
     vec![

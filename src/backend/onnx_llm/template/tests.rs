@@ -1,5 +1,6 @@
 use super::*;
 use crate::backend::onnx_llm::OnnxLlmConfig;
+use crate::engine::Device;
 use crate::engine::llm::ToolCall;
 
 /// Qwen 2.5's shape, shortened.
@@ -109,7 +110,8 @@ fn python_and_its_functions_are_there() {
 fn the_files_and_the_tool_template_go_first() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = OnnxLlmConfig { model: folder.path().to_owned(), ..OnnxLlmConfig::default() };
-    let read = |settings: &Value| ChatTemplate::read(&Files { config: &config }, settings);
+    let read =
+        |settings: &Value| ChatTemplate::read(&Files { config: &config, device: Device::Cpu }, settings);
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");

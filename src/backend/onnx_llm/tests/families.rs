@@ -137,10 +137,11 @@ fn templates_of_one_s_own_render_as_transformers_renders_them() {
 fn greedy(model: &mut Model, prompt: &[u32]) -> Vec<u32> {
     let mut cache = model.decoder.empty_cache().expect("a cache");
     let prompt: Vec<i64> = prompt.iter().map(|token| i64::from(*token)).collect();
-    let mut logits = Vec::new();
-    for chunk in prompt.chunks(17) {
-        logits = model.decoder.step(&mut cache, chunk).expect("a step");
+    let (begin, last) = prompt.split_at(prompt.len() - 1 - prompt.len() % 5);
+    for chunk in begin.chunks(17) {
+        model.decoder.read(&mut cache, chunk).expect("a step");
     }
+    let mut logits = model.decoder.step(&mut cache, last).expect("a step");
     let mut sampler = sampler::Sampler::new(model.sampling, &[]);
     let mut tokens = Vec::new();
     while tokens.len() < 24 {

@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 
 use super::voice::Voice;
 use crate::backend::process::wire::FromEngine;
+use crate::engine::Device;
 use crate::engine::compute::{ComputeGate, ComputePermit};
 
 /// Asks the server for each step.
@@ -50,7 +51,7 @@ impl PipeGate {
 }
 
 impl ComputeGate for PipeGate {
-    fn enter(&self, urgent: bool) -> ComputePermit {
+    fn enter(&self, device: Device, urgent: bool) -> ComputePermit {
         let (permitted, permit) = crossbeam_channel::bounded(1);
         let mut waiting = self.lock();
         let step = waiting.next;
@@ -58,7 +59,7 @@ impl ComputeGate for PipeGate {
         if !waiting.is_open {
             waiting.steps.insert(step, permitted);
             drop(waiting);
-            self.voice.say(&FromEngine::Enter(step, urgent));
+            self.voice.say(&FromEngine::Enter(step, device, urgent));
             // An error: the gate has opened for all.
             permit.recv().ok();
         }
