@@ -1,5 +1,5 @@
 //! Engines on a GPU beside the same engines on the CPU, in one run: `cargo run --release --example devices -- LIBRARY
-//! cuda:0 llm:DIR piper:FILE kokoro:FILE whisper:FILE ..`, with ONNX Runtime's library for the GPU. Speed, memory of the
+//! cuda:0 llm:DIR piper:FILE kokoro:FILE whisper:FILE moonshine:DIR ..`, with ONNX Runtime's library for the GPU. Speed, memory of the
 //! GPU, and whether both say the same. `scripts/gpu-check` makes the models and runs it.
 //!
 //! Wall time: on a machine that does nothing else. A language model writes its likeliest tokens; voices draw noise, so of
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use antiphon::backend::kokoro::{KokoroConfig, KokoroTts};
+use antiphon::backend::moonshine::{MoonshineConfig, MoonshineEngine};
 use antiphon::backend::onnx_llm::{OnnxLlm, OnnxLlmConfig, SamplingConfig};
 use antiphon::backend::piper::{PiperConfig, PiperTts};
 use antiphon::backend::whisper::{AudioCtx, WhisperConfig, WhisperEngine};
@@ -90,8 +91,18 @@ async fn row(kind: &str, path: &Path, at: (&Path, Device)) -> Result<Outcome> {
             let engine = KokoroTts::load(&config, at.0, Arc::new(Unlimited))?;
             voice(&engine, begin).await?
         }
-        "whisper" => ears(path, at.1, begin).await?,
-        _ => bail!("{kind} is none of llm, piper, kokoro, whisper"),
+        "whisper" => {
+            let (model, audio_ctx) = (path.to_owned(), AudioCtx::Full);
+            let config =
+                WhisperConfig { model, device: at.1, slots: 1, audio_ctx, ..WhisperConfig::default() };
+            ears(&WhisperEngine::load(&config)?, begin).await?
+        }
+        "moonshine" => {
+            let (model, device) = (path.to_owned(), at.1);
+            let config = MoonshineConfig { model, device, slots: 1, ..MoonshineConfig::default() };
+            ears(&MoonshineEngine::load(&config, at.0)?, begin).await?
+        }
+        _ => bail!("{kind} is none of llm, piper, kokoro, whisper, moonshine"),
     };
     let name: String = path.display().to_string().chars().rev().take(40).collect();
     let name: String = name.chars().rev().collect();
@@ -174,11 +185,7 @@ async fn speak(engine: &dyn TtsEngine) -> Result<(f64, f64, f64, f64)> {
     ))
 }
 
-async fn ears(path: &Path, device: Device, begin: Instant) -> Result<(Outcome, f64)> {
-    let model = path.to_owned();
-    let config =
-        WhisperConfig { model, device, slots: 1, audio_ctx: AudioCtx::Full, ..WhisperConfig::default() };
-    let engine = WhisperEngine::load(&config)?;
+async fn ears(engine: &dyn SttEngine, begin: Instant) -> Result<(Outcome, f64)> {
     let loaded_s = begin.elapsed().as_secs_f64();
     let count = HEARD_S * STT_SAMPLE_RATE as usize;
     let audio: Arc<[f32]> = (0..count).map(|at| (at as f32 * 0.05).sin() * 0.3).collect();

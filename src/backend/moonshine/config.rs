@@ -25,8 +25,9 @@ pub struct MoonshineConfig {
     pub device: Device,
     /// Directory of the model as the hub lays it out: `config.json`, `tokenizer.json`, and the graphs.
     pub model: PathBuf,
-    /// The encoder's graph within it. By default the best for a CPU of those that are there, in `onnx` or beside
-    /// `config.json`: `encoder_model_quantized.onnx`, `_uint8`, `_int8`, none of these ends, `_q4`, `_q4f16`, `_fp16`.
+    /// The encoder's graph within it. By default the best for the device of those that are there, in `onnx` or beside
+    /// `config.json`: `encoder_model_quantized.onnx`, `_uint8`, `_int8`, none of these ends, `_q4`, `_q4f16`, `_fp16`; for
+    /// a GPU `_fp16` and none first.
     pub encoder: Option<PathBuf>,
     /// The decoder's graph, likewise: `decoder_model_merged_quantized.onnx`, ..
     pub decoder: Option<PathBuf>,

@@ -39,7 +39,7 @@ impl MoonshineConfig {
     /// What one instance costs that computes on `device`; the error says why that cannot be known.
     pub fn cost(&self, device: Device) -> Result<EngineCost, String> {
         let files = Files { config: self };
-        let (encoder, decoder) = files.graphs().map_err(|error| error.to_string())?;
+        let (encoder, decoder) = files.graphs(device).map_err(|error| error.to_string())?;
         let shape = Shape::of(&files.json("config.json").map_err(|error| error.to_string())?)?;
         let decoder_bytes = weight_bytes(&decoder);
         let seconds =

@@ -8,10 +8,13 @@ use tokenizers::Tokenizer;
 
 use super::MoonshineConfig;
 use crate::backend::LoadError;
+use crate::engine::Device;
 
 /// The hub's names for the variants of a graph, best first for a CPU. In int4 the vocabulary stays in 32 bits, so that
 /// such a file of a model this small is twice as large as one in int8.
 const VARIANTS: [&str; 7] = ["quantized", "uint8", "int8", "", "q4", "q4f16", "fp16"];
+/// The same for a GPU: of int8, CUDA's provider has few operators, and leaves the rest to the CPU.
+const GPU_VARIANTS: [&str; 7] = ["fp16", "", "q4f16", "q4", "quantized", "uint8", "int8"];
 /// Where a graph lies: the hub's layout, and beside the settings.
 const FOLDERS: [&str; 2] = ["onnx", ""];
 const ENCODER: &str = "encoder_model";
@@ -44,15 +47,16 @@ impl Files<'_> {
         Tokenizer::from_file(&path).map_err(|error| self.invalid(&path, error.to_string()))
     }
 
-    /// The encoder's graph, and the decoder's.
-    pub(super) fn graphs(&self) -> Result<(PathBuf, PathBuf), LoadError> {
-        let encoder = self.graph(ENCODER, self.config.encoder.as_deref())?;
-        Ok((encoder, self.graph(DECODER, self.config.decoder.as_deref())?))
+    /// The encoder's graph, and the decoder's, for this device.
+    pub(super) fn graphs(&self, device: Device) -> Result<(PathBuf, PathBuf), LoadError> {
+        let variants = if device.is_gpu() { &GPU_VARIANTS } else { &VARIANTS };
+        let encoder = self.graph((ENCODER, variants), self.config.encoder.as_deref())?;
+        Ok((encoder, self.graph((DECODER, variants), self.config.decoder.as_deref())?))
     }
 
-    fn graph(&self, stem: &str, named: Option<&Path>) -> Result<PathBuf, LoadError> {
+    fn graph(&self, (stem, variants): (&str, &[&str]), named: Option<&Path>) -> Result<PathBuf, LoadError> {
         let names = FOLDERS.iter().flat_map(|folder| {
-            VARIANTS.iter().map(move |variant| {
+            variants.iter().map(move |variant| {
                 let joint = if variant.is_empty() { "" } else { "_" };
                 Path::new(folder).join(format!("{stem}{joint}{variant}.onnx"))
             })
@@ -112,13 +116,14 @@ mod tests {
             std::fs::write(folder.path().join(name), "graph").expect("written");
         };
         let config = MoonshineConfig { model: folder.path().to_owned(), ..MoonshineConfig::default() };
-        let graphs = |config: &MoonshineConfig| {
-            Files { config }.graphs().map(|(encoder, decoder)| {
+        let graphs_on = |device, config: &MoonshineConfig| {
+            Files { config }.graphs(device).map(|(encoder, decoder)| {
                 [encoder, decoder].map(|path| {
                     path.strip_prefix(folder.path()).expect("within").to_string_lossy().into_owned()
                 })
             })
         };
+        let graphs = |config: &MoonshineConfig| graphs_on(Device::Cpu, config);
         write("onnx/encoder_model.onnx");
         let error = graphs(&config).expect_err("no decoder").to_string();
         assert!(error.contains("onnx/decoder_model_merged.onnx") && error.contains("models pull"), "{error}");
@@ -127,6 +132,8 @@ mod tests {
         let found = ["onnx/encoder_model.onnx", "onnx/decoder_model_merged_q4.onnx"].map(str::to_owned);
         assert_eq!(graphs(&config), Ok(found));
         write("onnx/encoder_model_quantized.onnx");
+        let on_gpu = graphs_on(Device::Cuda(0), &config).expect("both");
+        assert_eq!(on_gpu[0], "onnx/encoder_model.onnx", "CUDA has few operators for 8 bits");
         let named =
             MoonshineConfig { decoder: Some("decoder_model_merged_int8.onnx".into()), ..config.clone() };
         let found = ["onnx/encoder_model_quantized.onnx", "decoder_model_merged_int8.onnx"];

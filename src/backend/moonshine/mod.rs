@@ -100,7 +100,7 @@ fn body(
     model: &Arc<Model>,
 ) -> Result<impl FnMut(&Receiver<Call>) + Send + 'static, LoadError> {
     let files = Files { config };
-    let (encoder, decoder) = files.graphs()?;
+    let (encoder, decoder) = files.graphs(device)?;
     let room = Room::on(device);
     let open =
         |path: &Path| onnx::open(room, &config.name, path, library, |reason| files.invalid(path, reason));
