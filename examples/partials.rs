@@ -4,21 +4,23 @@
 //! is that of the audio, so the machine's load changes nothing but the column of the engine's time.
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
+#[path = "spoken/mod.rs"]
+mod spoken;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon::audio::Resampler;
 use antiphon::backend::espeak::{EspeakConfig, EspeakTts};
 use antiphon::backend::whisper::{WhisperConfig, WhisperEngine};
 use antiphon::engine::CancelFlag;
 use antiphon::engine::stt::{SttEngine, SttRequest};
-use antiphon::engine::tts::{TtsEngine, TtsEvent, TtsRequest};
 use antiphon::pool::Degradation;
 use antiphon::session::partials::{Partials, Wish};
 use anyhow::{Context, Result};
-use futures::TryStreamExt;
 use tokio::time::Instant;
+
+use spoken::speak;
 
 const VOICES: [&str; 4] = ["en-us", "en-gb", "en-us+m7", "en-gb-scotland"];
 const SENTENCES: [&str; 14] = [
@@ -83,7 +85,7 @@ async fn main() -> Result<()> {
     for voice in VOICES {
         let mut totals = Totals::default();
         for sentence in &sentences {
-            let audio = speak(&tts, sentence, voice).await?;
+            let audio = speak(&tts, sentence, voice, 128).await?;
             hear(&stt, &audio, Duration::from_millis(interval), &mut totals).await?;
         }
         row(voice, &totals);
@@ -91,25 +93,6 @@ async fn main() -> Result<()> {
     }
     row("all", &all);
     Ok(())
-}
-
-async fn speak(tts: &EspeakTts, text: &str, voice: &str) -> Result<Vec<f32>> {
-    let request = TtsRequest { text: text.into(), voice: voice.into(), speed: 1.0 };
-    let events: Vec<TtsEvent> = tts.synthesize(request, CancelFlag::new()).try_collect().await?;
-    let mut samples = Vec::new();
-    let mut resampler = None;
-    for event in events {
-        if let TtsEvent::Audio(chunk) = event {
-            if resampler.is_none() {
-                resampler = Some(Resampler::new(chunk.sample_rate, 16_000)?);
-            }
-            samples.extend(resampler.iter_mut().flat_map(|resampler| resampler.push(&chunk.samples)));
-        }
-    }
-    // As the server hears it: what lay before the speech, and the pause behind it.
-    let silence = |ms: usize| std::iter::repeat_n(0.0, ms * 16);
-    let speech = samples.into_iter().map(|sample| f32::from(sample) / 32_768.0);
-    Ok(silence(300).chain(speech).chain(silence(128)).collect())
 }
 
 async fn hear(stt: &WhisperEngine, audio: &[f32], every: Duration, totals: &mut Totals) -> Result<()> {

@@ -12,22 +12,23 @@
 #![expect(clippy::print_stdout, reason = "the tables are what it is for")]
 
 mod moonshine;
+#[path = "../spoken/mod.rs"]
+mod spoken;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use antiphon::audio::Resampler;
 use antiphon::backend::espeak::{EspeakConfig, EspeakTts};
 use antiphon::backend::guards::GuardsConfig;
 use antiphon::backend::whisper::{AudioCtx, WhisperConfig, WhisperEngine};
 use antiphon::engine::CancelFlag;
 use antiphon::engine::stt::{SttEngine, SttRequest};
-use antiphon::engine::tts::{TtsEngine, TtsEvent, TtsRequest};
 use antiphon::telemetry::machine;
 use anyhow::{Context, Result, bail};
-use futures::TryStreamExt;
 use tokio::time::Instant;
 use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState};
+
+use spoken::speak;
 
 /// Sound that is heard, in seconds.
 const SECONDS: usize = 5;
@@ -183,7 +184,7 @@ async fn contexts(sentences: usize) -> Result<()> {
     let tts = EspeakTts::load(&EspeakConfig::default())?;
     let mut spoken = Vec::new();
     for (index, sentence) in said(&scenario, sentences).into_iter().enumerate() {
-        let audio = speak(&tts, &sentence, VOICES[index % VOICES.len()]).await?;
+        let audio = speak(&tts, &sentence, VOICES[index % VOICES.len()], 240).await?;
         spoken.push((sentence, audio));
     }
     let seconds: f64 = spoken.iter().map(|(_, audio)| audio.len() as f64 / 16_000.0).sum();
@@ -281,25 +282,6 @@ fn said(scenario: &serde_json::Value, count: usize) -> Vec<String> {
     }
     said.truncate(count);
     said
-}
-
-async fn speak(tts: &EspeakTts, text: &str, voice: &str) -> Result<Vec<f32>> {
-    let request = TtsRequest { text: text.into(), voice: voice.into(), speed: 1.0 };
-    let events: Vec<TtsEvent> = tts.synthesize(request, CancelFlag::new()).try_collect().await?;
-    let mut samples = Vec::new();
-    let mut resampler = None;
-    for event in events {
-        if let TtsEvent::Audio(chunk) = event {
-            if resampler.is_none() {
-                resampler = Some(Resampler::new(chunk.sample_rate, 16_000)?);
-            }
-            samples.extend(resampler.iter_mut().flat_map(|resampler| resampler.push(&chunk.samples)));
-        }
-    }
-    // As the server hears it: what lay before the speech, and the pause behind it.
-    let silence = |ms: usize| std::iter::repeat_n(0.0, ms * 16);
-    let speech = samples.into_iter().map(|sample| f32::from(sample) / 32_768.0);
-    Ok(silence(300).chain(speech).chain(silence(240)).collect())
 }
 
 fn normal(text: &str) -> Vec<String> {

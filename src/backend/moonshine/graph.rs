@@ -6,6 +6,8 @@ use half::f16;
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{DynTensor, DynValue, Tensor, TensorElementType, ValueType};
 
+use crate::backend::onnx::last_row;
+
 const INPUT: &str = "input_values";
 const INPUT_MASK: &str = "attention_mask";
 const TOKENS: &str = "input_ids";
@@ -184,20 +186,6 @@ fn samples(audio: &[f32], kind: TensorElementType) -> Result<SessionInputValue<'
 
 fn ones(len: usize) -> Result<SessionInputValue<'static>, String> {
     Ok(Tensor::from_array(([1, len], vec![1i64; len])).map_err(text)?.into())
-}
-
-fn last_row(logits: &DynValue) -> Result<Vec<f32>, String> {
-    if let Ok((shape, values)) = logits.try_extract_tensor::<f16>() {
-        return Ok(last(shape, values)?.iter().map(|value| value.to_f32()).collect());
-    }
-    let (shape, values) = logits.try_extract_tensor::<f32>().map_err(text)?;
-    Ok(last(shape, values)?.to_vec())
-}
-
-fn last<'a, T>(shape: &[i64], values: &'a [T]) -> Result<&'a [T], String> {
-    let width = shape.last().and_then(|width| usize::try_from(*width).ok()).unwrap_or_default();
-    let begin = values.len().checked_sub(width).filter(|_| width > 0).ok_or("no logits came out")?;
-    Ok(&values[begin..])
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]

@@ -5,6 +5,7 @@
 
 mod cuda;
 mod environment;
+mod logits;
 
 use std::path::Path;
 
@@ -15,6 +16,7 @@ use ort::session::builder::GraphOptimizationLevel;
 
 pub(super) use self::cuda::{settle, settle_for};
 pub use self::environment::environment;
+pub(super) use self::logits::last_row;
 use super::LoadError;
 use crate::engine::Device;
 

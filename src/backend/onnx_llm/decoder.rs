@@ -14,6 +14,7 @@ use ort::value::{
 use serde_json::Value;
 
 use super::prefix::Remembered;
+use crate::backend::onnx::last_row;
 use crate::engine::Device;
 
 const PAST: &str = "past_key_values.";
@@ -246,20 +247,6 @@ fn memory(device: Device) -> Result<MemoryInfo<'static>, String> {
         Device::Cuda(number) => (AllocationDevice::CUDA, i32::try_from(number).unwrap_or_default()),
     };
     MemoryInfo::new(name, number, AllocatorType::Device, MemoryType::Default).map_err(text)
-}
-
-fn last_row(logits: &DynValue) -> Result<Vec<f32>, String> {
-    if let Ok((shape, values)) = logits.try_extract_tensor::<f16>() {
-        return Ok(last(shape, values)?.iter().map(|value| value.to_f32()).collect());
-    }
-    let (shape, values) = logits.try_extract_tensor::<f32>().map_err(text)?;
-    Ok(last(shape, values)?.to_vec())
-}
-
-fn last<'a, T>(shape: &[i64], values: &'a [T]) -> Result<&'a [T], String> {
-    let width = shape.last().and_then(|width| usize::try_from(*width).ok()).unwrap_or_default();
-    let begin = values.len().checked_sub(width).filter(|_| width > 0).ok_or("no logits came out")?;
-    Ok(&values[begin..])
 }
 
 fn cache_slot(name: &str, kind: &ValueType, config: &Value) -> Result<CacheSlot, String> {
