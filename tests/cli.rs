@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use antiphon::models::Catalogue;
+
 const SCRIPTED: &str = "[[engines.stt]]\nkind = \"scripted\"\n[[engines.llm]]\nkind = \"scripted\"\n\
                         [[engines.tts]]\nkind = \"scripted\"\n[engines.vad]\nkind = \"scripted\"\n";
 
@@ -181,10 +183,8 @@ fn a_measured_plan_says_so_and_one_without_models_says_what_is_missing() {
         assert_eq!(load["engine"]["memory_source"], "measured", "{load}");
     }
     std::fs::remove_file(folder.path().join("antiphon.toml")).expect("it is there");
-    let run = antiphon(folder.path(), &["plan", "--preset", "gpu-16gb"], &[]);
-    for part in ["engines.stt[0]: its costs are not known", "starter models on the CPU"] {
-        assert!(run.stdout.contains(part), "{part}\nis missing from\n{}", run.stdout);
-    }
+    let run = antiphon(folder.path(), &["plan"], &[]);
+    assert!(run.stdout.contains("engines.stt[0]: its costs are not known"), "{}", run.stdout);
     let run = antiphon(folder.path(), &["plan", "--measure"], &[]);
     assert_eq!(run.code, Some(1));
     assert!(run.stderr.contains("models/starter"), "{}", run.stderr);
@@ -207,84 +207,72 @@ fn a_gpu_that_is_not_there_is_told_by_check_and_plan() {
     }
 }
 
-/// A file of that length that takes no room.
-fn sparse(path: &Path, head: &[u8], bytes: u64) {
-    std::fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
-    std::fs::write(path, head).expect("writable");
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open(path)
-        .and_then(|file| file.set_len(bytes))
-        .expect("writable");
+/// A store that holds a bundle of the catalogue: its settings of these contents, the other files of their lengths and
+/// empty.
+fn installed(store: &Path, bundle: &str, settings: &[(&str, &str)]) {
+    let catalogue = Catalogue::built_in().expect("it is checked in");
+    for model in catalogue.choose(&[bundle.to_owned()]).expect("a bundle") {
+        let kind = format!("{:?}", model.kind).to_lowercase();
+        let mut record = format!(
+            "name = \"{0}\"\nkind = \"{1}\"\nmain = \"{2}\"\nlicence = \"\"\n",
+            model.name, kind, model.main
+        );
+        for file in &model.files {
+            let path = store.join(&model.name).join(&file.path);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
+            let settings = settings.iter().find(|(of, _)| *of == model.name && file.path == "config.json");
+            let bytes = settings.map_or(file.bytes.expect("it is known"), |(_, text)| text.len() as u64);
+            std::fs::write(&path, settings.map_or("", |(_, text)| text)).expect("writable");
+            let whole =
+                std::fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(bytes));
+            whole.expect("a sparse file");
+            let sum = "0".repeat(64);
+            let name = &file.path;
+            record += &format!(
+                "[[files]]\npath = \"{name}\"\nbytes = {bytes}\nsha256 = \"{sum}\"\nsource = \"test\"\n"
+            );
+        }
+        std::fs::write(store.join(&model.name).join(".model.toml"), record).expect("writable");
+    }
 }
 
-/// What a ggml file of the shape of large-v3-turbo begins with: sizes, an empty vocabulary of its length, one tensor.
-fn turbo(bytes: u64) -> Vec<u8> {
-    let sizes = [51_866, 1_500, 1_280, 20, 32, 448, 1_280, 20, 4, 128];
-    let mut numbers: Vec<u32> = [0x6767_6d6c].into_iter().chain(sizes).chain([1, 0, 0, 50_257]).collect();
-    numbers.extend([0; 50_257]);
-    let elements = (bytes - 4 * (numbers.len() as u64 + 4)) / 2;
-    numbers.extend([1, 0, 1, u32::try_from(elements).expect("fits")]);
-    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
-}
-
-/// The configuration of the manual, with files of the lengths that the catalogue states and nothing in them.
-fn workstation(folder: &Path) -> String {
-    let manual = include_str!("../docs/operations.md");
-    let (_, rest) = manual.split_once("<!-- gpu-config:begin -->\n```toml\n").expect("it is there");
-    let (text, _) = rest.split_once("```").expect("it ends");
-    let length = 574_041_194; // the tensor is of whole 16-bit numbers
-    sparse(&folder.join("whisper.bin"), &turbo(length), length);
-    let shape = r#"{"num_hidden_layers": 28, "num_attention_heads": 12, "num_key_value_heads": 2, "hidden_size": 1536,
-        "vocab_size": 151936, "max_position_embeddings": 32768}"#;
-    sparse(&folder.join("qwen/config.json"), shape.as_bytes(), shape.len() as u64);
-    sparse(&folder.join("qwen/onnx/model_q4.onnx"), b"", 1_787_566_590);
-    sparse(&folder.join("qwen/tokenizer.json"), b"", 7_031_673);
-    sparse(&folder.join("kokoro/model.onnx"), b"", 325_532_232);
-    sparse(&folder.join("turn.onnx"), b"", 8_679_182);
-    let at = |name: &str| format!("\"{}\"", folder.join(name).display());
-    text.replace("\"models:whisper-large-v3-turbo-q5_0\"", &at("whisper.bin"))
-        .replace("\"models:qwen2.5-1.5b\"", &at("qwen"))
-        .replace("\"models:kokoro-82m-f32\"", &at("kokoro/model.onnx"))
-        .replace("\"models:kokoro-82m-f32/voices\"", &at("kokoro/voices"))
-        .replace("\"models:smart-turn-v3\"", &at("turn.onnx"))
-}
+/// As `config.json` of Qwen2.5-1.5B and of Moonshine base.
+const QWEN: &str = r#"{"num_hidden_layers": 28, "num_attention_heads": 12, "num_key_value_heads": 2, "hidden_size": 1536,
+    "vocab_size": 151936, "max_position_embeddings": 32768}"#;
+const MOONSHINE: &str = r#"{"hidden_size": 416, "encoder_num_attention_heads": 8, "decoder_num_attention_heads": 8,
+    "encoder_num_hidden_layers": 8, "decoder_num_hidden_layers": 8, "vocab_size": 32768, "max_position_embeddings": 194}"#;
 
 #[test]
-fn the_workstation_of_the_manual_fits_its_gpu() {
+fn the_preset_for_a_gpu_fits_its_memory() {
     let folder = folder();
-    let config = workstation(folder.path());
-    assert!(!config.contains("models:"), "all files are made: {config}");
-    std::fs::write(folder.path().join("antiphon.toml"), config).expect("writable");
-    let args = ["plan", "--vram-gib", "16", "--ram-gib", "32", "--cores", "16"];
-    let text = antiphon(folder.path(), &args, &[]);
-    let run = antiphon(folder.path(), &[&args[..], &["--json"]].concat(), &[]);
+    let settings = [("qwen2.5-1.5b-q4f16", QWEN), ("moonshine-base-f32", MOONSHINE)];
+    installed(folder.path(), "gpu-16gb", &settings);
+    let store = folder.path().display().to_string();
+    let env = [("ANTIPHON_MODELS", store.as_str())];
+    let args = ["plan", "--preset", "gpu-16gb", "--vram-gib", "16", "--ram-gib", "32", "--cores", "16"];
+    let text = antiphon(folder.path(), &args, &env);
+    let run = antiphon(folder.path(), &[&args[..], &["--json"]].concat(), &env);
     let plan: serde_json::Value =
         serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{}", run.stderr));
     let loads = plan["sizing"]["loads"].as_array().expect("engines");
     let mib = |value: &serde_json::Value| value.as_u64().expect("bytes") >> 20;
-    // A build without CUDA for whisper.cpp plans it in RAM, with the same figures.
-    let taken: u64 = loads.iter().map(|load| &load["engine"]["memory"]).map(|m| mib(&m["vram"])).sum();
-    let whisper = &loads[0]["engine"]["memory"];
+    let taken: u64 = loads.iter().map(|load| mib(&load["engine"]["memory"]["vram"])).sum();
     let taken = taken + mib(&plan["sizing"]["overhead"]["server"]["vram"]);
-    let with_whisper = if mib(&whisper["vram"]) > 0 { taken } else { taken + mib(&whisper["ram"]) };
-    assert!((4_000..14_745).contains(&with_whisper), "{with_whisper} MiB\n{}", text.stdout);
-    assert!(
-        text.stdout.contains("llm onnx on cuda:0") && text.stdout.contains("tts kokoro on cuda:0"),
-        "{}",
-        text.stdout
-    );
+    assert!((4_000..14_745).contains(&taken), "{taken} MiB\n{}", text.stdout);
+    for engine in ["stt moonshine on cuda:0", "llm onnx on cuda:0", "tts kokoro on cuda:0"] {
+        assert!(text.stdout.contains(engine), "{engine} is missing in\n{}", text.stdout);
+    }
+    assert!(text.stdout.contains("30 users fit"), "{}", text.stdout);
 }
 
 #[test]
-fn a_preset_that_this_build_cannot_fill_is_told_by_check() {
-    let run = antiphon(folder().path(), &["check", "--set", "preset=gpu-16gb"], &[]);
-    assert_eq!(run.code, Some(0), "{}", run.stderr);
-    assert!(
-        run.stderr.contains("preset gpu-16gb: its engines are the starter models on the CPU"),
-        "{}",
-        run.stderr
-    );
+fn a_preset_without_its_models_says_what_to_pull() {
+    let store = folder();
+    let store = store.path().display().to_string();
+    let run =
+        antiphon(folder().path(), &["check", "--set", "preset=gpu-16gb"], &[("ANTIPHON_MODELS", &store)]);
+    assert_eq!(run.code, Some(2), "{}", run.stdout);
+    assert!(run.stderr.contains("run `antiphon models pull gpu-16gb`"), "{}", run.stderr);
     let run = antiphon(folder().path(), &["plan", "--preset", "gpu-16"], &[]);
     assert_eq!(run.code, Some(2));
     assert!(run.stderr.contains("--preset: `preset` = \"gpu-16\""), "{}", run.stderr);

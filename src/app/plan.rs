@@ -63,8 +63,7 @@ pub fn make(config: &Config, request: &Request) -> Result<Plan, MeasureError> {
     if request.measure {
         measure::measure(config, &mut priced)?;
     }
-    let mut notes: Vec<String> = config.preset.note().map(str::to_owned).into_iter().collect();
-    notes.extend(unknown(&priced));
+    let mut notes = unknown(&priced);
     notes.extend(budget::notes_of_gpus(&priced));
     notes.extend(on_gpus(&priced));
     let (machine, scarce) = machine_of(config, request);

@@ -32,7 +32,6 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
                 return output::bad_certificate(error);
             }
             output::show(&format!("The configuration is valid. It listens on {}.\n", config.server.bind));
-            output::note(config.preset.note());
             missing_gpus(&config).iter().for_each(|note| output::note(Some(note)));
             ExitCode::SUCCESS
         }

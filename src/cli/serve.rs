@@ -19,7 +19,6 @@ pub(super) fn run(args: &ConfigArgs) -> ExitCode {
         Ok(logs) => logs,
         Err(error) => return output::failed(error),
     };
-    output::note(config.preset.note());
     let served = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -1,6 +1,7 @@
 //! `models:NAME` among the engines' settings: replaced by the path that it stands for in the store, before the
 //! settings have types. So every engine's path may be one.
 
+use super::preset;
 use super::problem::Problem;
 use super::tree::{Node, Value};
 use crate::models::{ModelsConfig, Store, resolve};
@@ -30,7 +31,12 @@ fn walk(node: &mut Node, at: (&ModelsConfig, &Store), problems: &mut Vec<Problem
         Value::Text(text) | Value::Raw(text) => match resolve(text, at.1, || at.0.read_catalogue()) {
             None => {}
             Some(Ok(path)) => *text = path.to_string_lossy().into_owned(),
-            Some(Err((what, advice))) => problems.push(Problem::at(node, what, advice)),
+            Some(Err((what, advice))) => {
+                // A preset's models are the bundle of its name.
+                let bundle =
+                    preset::of(&node.origin).map(|name| format!("run `antiphon models pull {name}`"));
+                problems.push(Problem::at(node, what, bundle.unwrap_or(advice)));
+            }
         },
         _ => {}
     }

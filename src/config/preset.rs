@@ -4,82 +4,30 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Preset;
 use super::problem::Problem;
 use super::source;
-use super::tree::{Node, Value};
+use super::tree::{Node, Origin, Value};
 
 /// One preset.
 #[derive(Debug)]
 pub(super) struct Row {
-    pub(super) preset: Preset,
     /// As in `preset = "..."`.
     pub(super) name: &'static str,
     /// What it sets; empty for the defaults.
     pub(super) toml: &'static str,
-    /// What its user must know before relying on it.
-    pub(super) note: Option<&'static str>,
 }
 
 /// Every preset.
-pub(super) const PRESETS: &[Row] = &[
-    Row { preset: Preset::Cpu, name: "cpu", toml: "", note: None },
-    Row {
-        preset: Preset::Gpu16Gb,
-        name: "gpu-16gb",
-        toml: GPU_16GB,
-        note: Some(
-            "preset gpu-16gb: its engines are the starter models on the CPU; limits, slots, instances and budgets are \
-             those of the preset. docs/operations.md, GPUs, has the engines for the GPU written out",
-        ),
-    },
-];
+pub(super) const PRESETS: &[Row] =
+    &[Row { name: "cpu", toml: "" }, Row { name: "gpu-16gb", toml: include_str!("presets/gpu-16gb.toml") }];
 
-/// 30 users on 16 GiB of GPU memory, 32 GiB of RAM and 16 cores. Budgets are nine tenths of the GPU's memory and
-/// four fifths of the RAM, as the automatic ones. The language model computes on one thread an instance, so there
-/// are four; `antiphon plan --preset gpu-16gb` shows what that holds.
-const GPU_16GB: &str = r#"
-[server]
-max_sessions = 30
+/// What the origin of a preset's values begins with.
+const ORIGIN: &str = "preset ";
 
-[memory]
-ram_mib = 26214
-vram_mib = 14745
-
-[[engines.stt]]
-kind = "whisper"
-slots = 8
-
-[[engines.llm]]
-kind = "onnx"
-name = "onnx-1"
-slots = 8
-
-[[engines.llm]]
-kind = "onnx"
-name = "onnx-2"
-slots = 8
-
-[[engines.llm]]
-kind = "onnx"
-name = "onnx-3"
-slots = 8
-
-[[engines.llm]]
-kind = "onnx"
-name = "onnx-4"
-slots = 8
-
-[[engines.tts]]
-kind = "espeak"
-slots = 8
-"#;
-
-impl Preset {
-    /// What its user must know before relying on it, if anything.
-    pub fn note(self) -> Option<&'static str> {
-        PRESETS.iter().find(|row| row.preset == self)?.note
-    }
+/// The preset that a value with this origin is of.
+pub(super) fn of(origin: &Origin) -> Option<&str> {
+    let Origin::File { path, .. } = origin else { return None };
+    path.to_str()?.strip_prefix(ORIGIN)
 }
 
 /// `tree` over the values of the preset that it names. An unknown name is told when the tree is decoded.
@@ -89,7 +37,7 @@ pub(super) fn under(tree: Node, problems: &mut Vec<Problem>) -> Node {
         _ => return tree,
     };
     let Some(row) = PRESETS.iter().find(|row| row.name == named) else { return tree };
-    let path = Arc::new(PathBuf::from(format!("preset {}", row.name)));
+    let path = Arc::new(PathBuf::from(format!("{ORIGIN}{}", row.name)));
     let mut values = source::read_file(&path, row.toml, problems);
     values.merge(tree);
     values
@@ -98,7 +46,7 @@ pub(super) fn under(tree: Node, problems: &mut Vec<Problem>) -> Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, FlagValue, Sources};
+    use crate::config::{Config, FlagValue, Preset, Sources};
 
     fn flags(flags: &[(&str, &str)]) -> Sources {
         let flag = |(key, value): &(&str, &str)| FlagValue {
@@ -109,13 +57,16 @@ mod tests {
         Sources { flags: flags.iter().map(flag).collect(), ..Sources::default() }
     }
 
-    #[test]
-    fn every_preset_validates() {
-        for row in PRESETS {
-            let config =
-                Config::load(&flags(&[("preset", row.name)])).unwrap_or_else(|told| panic!("{told}"));
-            assert_eq!(config.preset, row.preset);
-        }
+    /// The preset for a GPU without the models that must be pulled, and `more`.
+    fn gpu(more: &[(&str, &str)]) -> Sources {
+        let starter = [
+            ("preset", "gpu-16gb"),
+            ("engines.stt", "[{kind = \"whisper\"}]"),
+            ("engines.llm", "[{kind = \"onnx\"}]"),
+            ("engines.tts", "[{kind = \"espeak\"}]"),
+            ("engines.turn.model", "turn.onnx"),
+        ];
+        flags(&[&starter[..], more].concat())
     }
 
     #[test]
@@ -123,21 +74,32 @@ mod tests {
         let allowed = crate::config::keys::find("preset").expect("it is a key").allowed.to_string();
         let names: Vec<&str> = PRESETS.iter().map(|row| row.name).collect();
         assert_eq!(allowed, names.join(", "));
+        let cpu = Config::load(&flags(&[("preset", "cpu")])).expect("the defaults");
+        let gpu = Config::load(&gpu(&[])).unwrap_or_else(|told| panic!("{told}"));
+        assert_eq!([cpu.preset, gpu.preset], [Preset::Cpu, Preset::Gpu16Gb]);
     }
 
     #[test]
     fn what_is_set_goes_over_the_preset() {
-        let config = Config::load(&flags(&[("preset", "gpu-16gb"), ("server.max_sessions", "7")]));
-        let config = config.expect("valid");
+        let config = Config::load(&gpu(&[("server.max_sessions", "7")])).expect("valid");
         assert_eq!((config.server.max_sessions, config.memory.vram_mib), (7, 14_745));
-        assert_eq!(config.engines.llm.len(), 4);
-        let config = Config::load(&flags(&[("preset", "gpu-16gb"), ("engines.llm", "[{kind = \"onnx\"}]")]));
-        assert_eq!(config.expect("valid").engines.llm.len(), 1, "a list replaces the preset's");
     }
 
     #[test]
-    fn a_preset_that_the_build_cannot_fill_says_so() {
-        assert_eq!(Preset::Cpu.note(), None);
-        assert!(Preset::Gpu16Gb.note().is_some_and(|note| note.contains("on the CPU")));
+    fn models_that_a_preset_needs_are_pulled_as_the_bundle_of_its_name() {
+        let empty = tempfile::tempdir().expect("a temporary folder");
+        let dir = empty.path().display().to_string();
+        let told = Config::load(&flags(&[("preset", "gpu-16gb"), ("models.dir", &dir)]))
+            .expect_err("an empty store");
+        let catalogue = crate::models::Catalogue::built_in().expect("valid");
+        let bundle = catalogue.bundles.iter().find(|bundle| bundle.name == "gpu-16gb").expect("it is one");
+        for model in &bundle.models {
+            let about = told.0.iter().find(|problem| problem.what.contains(&format!("`{model}`")));
+            let problem =
+                about.unwrap_or_else(|| panic!("{model} is in the bundle, not in the preset: {told}"));
+            assert_eq!(problem.advice, "run `antiphon models pull gpu-16gb`");
+        }
+        let others = told.0.iter().filter(|problem| !problem.what.contains("is not installed"));
+        assert_eq!(others.count(), 0, "{told}");
     }
 }
