@@ -211,8 +211,11 @@ fn longest(model: &Path) -> Result<usize> {
 
 /// Every slot reads a prompt as long as the context; each begins otherwise, so that none is kept for another.
 async fn read(engine: &Arc<dyn LlmEngine>, slots: usize, (context, round): (usize, usize)) -> Result<()> {
-    let probe = answer(engine, prompt(0, 400)).await?;
-    let letters = 400 * (context - SPARE) / probe as usize;
+    // What the template adds, and how many letters are a token.
+    let [short, long] = [answer(engine, prompt(0, 200)).await?, answer(engine, prompt(0, 400)).await?];
+    let each = (long - short).max(1) as usize;
+    let around = (short as usize).saturating_sub(each);
+    let letters = 200 * (context - SPARE - around) / each;
     let prompts = (0..slots).map(|slot| prompt(1 + round * slots + slot, letters));
     let read = try_join_all(prompts.map(|text| answer(engine, text))).await?;
     let least = read.iter().min().copied().unwrap_or(0) as usize;

@@ -77,6 +77,9 @@ struct ConfigArgs {
     /// What to serve: `all`, or `engines` alone to other servers; short for --set server.role=ROLE
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
+    /// Values for a kind of machine to start from: `cpu`, `gpu-16gb`; short for --set preset=NAME
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
     /// Any setting by its key; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = FlagValue::set)]
     set: Vec<FlagValue>,
@@ -91,7 +94,8 @@ impl ConfigArgs {
         };
         let bind = short("--bind", "server.bind", &self.bind);
         let role = short("--role", "server.role", &self.role);
-        let flags = self.set.iter().cloned().chain(bind).chain(role).collect();
+        let preset = short("--preset", "preset", &self.preset);
+        let flags = self.set.iter().cloned().chain(bind).chain(role).chain(preset).collect();
         Config::load(&Sources::of_process(self.config.as_deref(), flags)?)
     }
 }
@@ -105,7 +109,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
-        Command::Plan(args) => plan::run(args),
+        Command::Plan(args) => plan::run(&args),
         Command::Engine(args) => engine::run(&args),
         Command::Models(args) => models::run(&args),
     }

@@ -7,7 +7,6 @@ use clap::Args;
 use super::{ConfigArgs, output};
 use crate::app::plan::sizing::Talk;
 use crate::app::plan::{self, Request, table};
-use crate::config::FlagValue;
 
 /// Flags of `antiphon plan`.
 #[derive(Args, Debug)]
@@ -26,9 +25,6 @@ pub(super) struct PlanArgs {
     /// Cores, as fast as this machine's [default: this machine's]
     #[arg(long, value_name = "NUMBER", value_parser = amount)]
     cores: Option<f64>,
-    /// Preset to plan with; short for --set preset=NAME
-    #[arg(long, value_name = "NAME")]
-    preset: Option<String>,
     /// Load the engines and time a few real calls, instead of relying on declared costs
     #[arg(long)]
     measure: bool,
@@ -81,13 +77,7 @@ impl From<TalkArgs> for Talk {
     }
 }
 
-pub(super) fn run(mut args: PlanArgs) -> ExitCode {
-    let preset = args.preset.take();
-    args.config.set.extend(preset.map(|value| FlagValue {
-        flag: "--preset".to_owned(),
-        key: "preset".to_owned(),
-        value,
-    }));
+pub(super) fn run(args: &PlanArgs) -> ExitCode {
     let request = Request {
         users: args.users,
         talk: args.talk.into(),

@@ -120,7 +120,7 @@ impl Schedule {
 
     /// Adds a device with so many permits.
     pub fn add_device(&mut self, permits: usize) -> DeviceId {
-        self.devices.push(Device { permits: permits.max(1), in_use: 0 });
+        self.devices.push(Device { permits: permits.max(1), in_use: 0, has_beside: false });
         DeviceId(self.devices.len() - 1)
     }
 
@@ -270,7 +270,7 @@ impl Schedule {
         if let Some((device, permits)) = grant.device
             && let Some(device) = self.devices.get_mut(device.0)
         {
-            device.in_use -= permits;
+            device.take_back(permits);
         }
         let Some((pool, id)) = grant.member else { return };
         self.usage.charge(grant.holder, used.as_secs_f64() - grant.charged, now);
@@ -317,7 +317,7 @@ impl Schedule {
         if let Some((device, permits)) = device
             && let Some(device) = self.devices.get_mut(device.0)
         {
-            device.in_use += permits;
+            device.give(permits);
         }
         let mut grant = Grant { ticket, holder, member: None, device, charged: 0.0 };
         if let Some(id) = member

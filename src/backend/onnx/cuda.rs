@@ -40,7 +40,10 @@ pub(in crate::backend) fn settle_for(engine: &str, library: &Path, asked: Device
 fn try_out(library: &Path, number: u32) -> Result<(), String> {
     environment(library).map_err(|reason| {
         let library = library.display();
-        format!("ONNX Runtime's library {library} cannot be loaded ({reason}): run `scripts/setup`, or set `engines.onnxruntime`")
+        format!(
+            "ONNX Runtime's library {library} cannot be loaded ({reason}): run `scripts/setup`, or \
+             `scripts/setup --cuda` for one that knows GPUs, or set `engines.onnxruntime`"
+        )
     })?;
     if !CUDA::is_available().map_err(|error| error.to_string())? {
         return Err(format!(

@@ -60,7 +60,7 @@ pub(super) fn open(
         engine: engine.to_owned(),
         what: format!("ONNX Runtime's library {}", library.display()),
         reason,
-        next_step: "Run `scripts/setup` to install it, or set `engines.onnxruntime`".into(),
+        next_step: "Run `scripts/setup` to install it (`scripts/setup --cuda` for GPUs), or set `engines.onnxruntime`".into(),
     })?;
     build(&environment, graph, room).map_err(|error| {
         let reason = error.to_string();

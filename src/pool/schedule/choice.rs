@@ -43,6 +43,23 @@ impl Member {
 pub(super) struct Device {
     pub(super) permits: usize,
     pub(super) in_use: usize,
+    /// A step runs beside them.
+    pub(super) has_beside: bool,
+}
+
+/// Permits of a step that runs beside them.
+const BESIDE: usize = 0;
+
+impl Device {
+    pub(super) fn give(&mut self, permits: usize) {
+        self.in_use += permits;
+        self.has_beside |= permits == BESIDE;
+    }
+
+    pub(super) fn take_back(&mut self, permits: usize) {
+        self.in_use -= permits;
+        self.has_beside &= permits != BESIDE;
+    }
 }
 
 /// What a waiter is told.
@@ -81,6 +98,9 @@ impl Schedule {
         match waiter.target {
             Target::Device(device) if self.has_permits(device, 1) => {
                 Choice::Run(Place { member: None, device: Some((device, 1)) })
+            }
+            Target::Device(device) if self.may_go_beside(device, waiter.class) => {
+                Choice::Run(Place { member: None, device: Some((device, BESIDE)) })
             }
             Target::Device(_) => Choice::Wait(None),
             Target::Pool(pool, avoid) => {
@@ -172,6 +192,13 @@ impl Schedule {
     /// A call that needs more permits than there are runs when the device is free.
     fn has_permits(&self, device: DeviceId, permits: usize) -> bool {
         self.devices.get(device.0).is_some_and(|d| d.in_use == 0 || d.in_use + permits <= d.permits)
+    }
+
+    /// One step that a person waits for in silence runs beside the permits: it takes a few milliseconds, and each of the
+    /// calls that hold them up to a hundred, so that an answer of ten steps would wait a second. The system shares the
+    /// cores out meanwhile.
+    fn may_go_beside(&self, device: DeviceId, class: WorkClass) -> bool {
+        class == WorkClass::FirstClause && self.devices.get(device.0).is_some_and(|device| !device.has_beside)
     }
 
     /// Slots of a pool that one holder may have. Two at least: a call that was given up ends within 50 ms, and

@@ -96,14 +96,9 @@ fn the_order_holds_across_pools_and_steps() {
     let deadline = now + seconds(5);
     schedule.ask(waiter(tts, 1, WorkClass::Continuation, deadline)).expect("room");
     let running = grants(&drain(&mut schedule, now));
-    let step = Waiter {
-        target: Target::Device(device),
-        holder: HolderId(9),
-        class: WorkClass::FirstClause,
-        deadline,
-        tokens: 0,
-    };
-    let (second, _) = schedule.ask(step).expect("room");
+    schedule.ask(step(device, WorkClass::FirstClause, deadline)).expect("room");
+    assert_eq!(grants(&drain(&mut schedule, now)).len(), 1, "beside the call");
+    let (second, _) = schedule.ask(step(device, WorkClass::FirstClause, deadline)).expect("room");
     let (third, _) = schedule.ask(waiter(tts, 2, WorkClass::Continuation, deadline)).expect("room");
     let (first, _) = schedule.ask(waiter(stt, 3, WorkClass::FinalTranscript, deadline)).expect("room");
     let mut last = running[0];
@@ -113,6 +108,35 @@ fn the_order_holds_across_pools_and_steps() {
         assert_eq!(given.iter().map(|grant| grant.ticket).collect::<Vec<_>>(), [expected]);
         last = given[0];
     }
+}
+
+/// As each step of a language model's thread.
+fn step(device: DeviceId, class: WorkClass, deadline: Instant) -> Waiter<Target> {
+    Waiter { target: Target::Device(device), holder: HolderId(9), class, deadline, tokens: 0 }
+}
+
+#[test]
+fn a_step_that_somebody_waits_for_runs_beside_calls_that_hold_every_permit() {
+    let (mut schedule, pool, device) = schedule(&[4], 2);
+    let now = Instant::now();
+    let deadline = now + seconds(5);
+    for holder in 0..3 {
+        schedule.ask(waiter(pool, holder, WorkClass::FinalTranscript, deadline)).expect("room");
+    }
+    let calls = grants(&drain(&mut schedule, now));
+    schedule.ask(step(device, WorkClass::Continuation, deadline)).expect("room");
+    assert!(drain(&mut schedule, now).is_empty(), "nobody waits for it in silence");
+    let (urgent, _) = schedule.ask(step(device, WorkClass::FirstClause, deadline)).expect("room");
+    let beside = grants(&drain(&mut schedule, now));
+    assert_eq!((beside[0].ticket, schedule.device_load(device)), (urgent, (2, 2)), "it takes no permit");
+    let (another, _) = schedule.ask(step(device, WorkClass::FirstClause, deadline)).expect("room");
+    assert!(drain(&mut schedule, now).is_empty(), "one at a time");
+    schedule.release(&calls[0], seconds(1), now);
+    let given = grants(&drain(&mut schedule, now));
+    assert_eq!(given[0].holder, HolderId(2), "who waits for a permit gets it all the same");
+    schedule.release(&beside[0], seconds(1), now);
+    assert_eq!(grants(&drain(&mut schedule, now))[0].ticket, another);
+    assert_eq!(schedule.device_load(device), (2, 2));
 }
 
 #[test]
