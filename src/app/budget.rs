@@ -16,7 +16,8 @@ pub(super) const SESSION_BYTES: u64 = 2 << 20;
 
 /// What this machine has.
 pub(super) fn available() -> Available {
-    let vram_bytes = Gpus::find().memory().map(|memory| memory.total_bytes);
+    let nvidia = Gpus::find().memory().map(|memory| memory.total_bytes);
+    let vram_bytes = nvidia.or_else(catalog::other_gpu_bytes);
     Available { ram_bytes: machine::ram_bytes(), vram_bytes }
 }
 

@@ -35,6 +35,7 @@ use crate::engine::{Device, EngineProcess};
 pub use self::config::{EnginesConfig, LlmConfig, SttConfig, TtsConfig, VadConfig};
 pub use super::costs::{
     CUDA_RAM_BYTES, CUDA_VRAM_BYTES, GpuView, Priced, costs, costs_with, ears_without_gpu, found,
+    other_gpu_bytes,
 };
 
 mod config;

@@ -55,6 +55,11 @@ pub fn found(config: &EnginesConfig, asked: Device) -> Device {
     onnx::settle(&config.onnxruntime, asked).0
 }
 
+/// Memory of the GPUs that whisper.cpp was built for where those are not NVIDIA's.
+pub fn other_gpu_bytes() -> Option<u64> {
+    whisper::device::gpu_bytes()
+}
+
 /// What hears turns and voices on the CPU though it is to use a GPU: its section of the configuration, why, and what to
 /// do.
 pub fn ears_without_gpu(config: &EnginesConfig) -> Vec<(&'static str, String)> {

@@ -1,6 +1,7 @@
 //! Which device whisper.cpp computes on: what it was built for decides, and which GPUs there are. Pure but for
-//! [`settle`].
+//! [`settle`], which asks the machine.
 
+use super::gpus;
 use crate::engine::Device;
 use crate::telemetry::machine::Gpus;
 
@@ -11,7 +12,7 @@ enum Build {
     Cpu,
     /// NVIDIA's GPUs.
     Cuda,
-    /// GPUs of another kind, which it counts by itself.
+    /// GPUs of another kind, which it counts itself.
     Other,
 }
 
@@ -26,15 +27,29 @@ const BUILD: Build = if cfg!(feature = "cuda") {
 /// Where whisper.cpp computes that is asked to do so on `asked`; with the reason where that is the CPU instead.
 pub(in crate::backend) fn settle(asked: Device) -> (Device, Option<String>) {
     // The machine is asked only where the answer matters.
-    let gpus = if asked.is_gpu() && BUILD == Build::Cuda { Gpus::find().count() } else { 0 };
+    let gpus = if asked.is_gpu() { found() } else { 0 };
     let missing = missing(asked, BUILD, gpus);
     (if missing.is_some() { Device::Cpu } else { asked }, missing)
 }
 
-/// The same on another machine that has the GPU, with this program.
+/// How many GPUs there are for this build.
+fn found() -> u32 {
+    match BUILD {
+        Build::Cpu => 0,
+        Build::Cuda => Gpus::find().count(),
+        Build::Other => u32::try_from(gpus::names().len()).unwrap_or(u32::MAX),
+    }
+}
+
+/// The same as [`settle`] on another machine that has the GPU, with this program.
 pub(in crate::backend) fn planned(asked: Device) -> (Device, Option<String>) {
     let missing = missing(asked, BUILD, u32::MAX);
     (if missing.is_some() { Device::Cpu } else { asked }, missing)
+}
+
+/// Memory of the GPUs that NVIDIA's library does not know of; none where this build uses none of them.
+pub(in crate::backend) fn gpu_bytes() -> Option<u64> {
+    (BUILD == Build::Other).then(gpus::total_bytes).filter(|bytes| *bytes > 0)
 }
 
 fn missing(asked: Device, build: Build, gpus: u32) -> Option<String> {
@@ -48,6 +63,10 @@ fn missing(asked: Device, build: Build, gpus: u32) -> Option<String> {
         Build::Cuda if number >= gpus => Some(format!(
             "NVIDIA's driver shows {gpus} GPUs: look at `nvidia-smi`, and count from cuda:0, or set \
              `device = \"cpu\"`"
+        )),
+        Build::Other if number >= gpus => Some(format!(
+            "whisper.cpp finds {gpus} GPUs: see whether `vulkaninfo --summary` (or `rocminfo`) lists it, and whether this \
+             user may open `/dev/dri/renderD*`, and count from cuda:0, or set `device = \"cpu\"`"
         )),
         Build::Cuda | Build::Other => None,
     }
@@ -66,7 +85,10 @@ mod tests {
             (Device::Cuda(0), Build::Cuda, 1, None),
             (Device::Cuda(1), Build::Cuda, 1, Some("shows 1 GPUs")),
             (Device::Cuda(0), Build::Cuda, 0, Some("nvidia-smi")),
-            (Device::Cuda(3), Build::Other, 0, None),
+            (Device::Cpu, Build::Other, 0, None),
+            (Device::Cuda(0), Build::Other, 1, None),
+            (Device::Cuda(0), Build::Other, 0, Some("finds 0 GPUs")),
+            (Device::Cuda(1), Build::Other, 1, Some("vulkaninfo")),
         ];
         for (asked, build, gpus, told) in table {
             let missing = missing(asked, build, gpus);

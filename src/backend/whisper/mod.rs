@@ -14,6 +14,7 @@ mod audio;
 mod context;
 mod cost;
 pub(super) mod device;
+mod gpus;
 mod language;
 mod model_file;
 mod run;
@@ -151,11 +152,15 @@ impl SttEngine for WhisperEngine {
     }
 }
 
-/// Where it computes, which is told where it is not what was asked for.
+/// Where it computes, which is told where it is a GPU, and where it is not what was asked for.
 fn place(config: &WhisperConfig) -> Device {
     let (device, missing) = device::settle(config.device);
     if let Some(why) = missing {
         tracing::warn!(engine = config.name, asked = %config.device, why, "an engine computes on the CPU");
+    }
+    if let Device::Cuda(number) = device {
+        let gpu = gpus::names().into_iter().nth(number as usize).unwrap_or_default();
+        tracing::info!(engine = config.name, %device, gpu, "an engine computes on a GPU");
     }
     device
 }
