@@ -266,8 +266,8 @@ fn tend(state: &ServerState, ram_budget: Option<u64>) {
     drop(runtime.spawn("governor", governor::govern(pools.clone(), followers, shutdown())));
     let health = SessionHealth::new(sessions.clone());
     drop(runtime.spawn("session health", health.clone().run(shutdown())));
-    let (pools, admission) = (pools.clone(), admission.clone());
-    let measured = alerts::Measured { pools, admission, health, ram_budget };
+    let (pools, admission, gpus) = (pools.clone(), admission.clone(), state.gpus.clone());
+    let measured = alerts::Measured { pools, admission, health, ram_budget, gpus };
     drop(runtime.spawn("alerts", alerts::watch(state.alerts.clone(), measured, shutdown())));
     drop(runtime.spawn("metrics", fold_metrics(state.metrics.clone(), shutdown())));
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::machine::{GpuMemory, Gpus};
+use super::metrics as names;
 
 /// Questions that wait for the thread. The next one is put when the last one is answered.
 const QUESTIONS_CAPACITY: usize = 1;
@@ -42,14 +43,31 @@ impl GpuBoard {
         self.lock().clone()
     }
 
-    /// Takes in what is known now.
+    /// Takes in what is known now, for the metrics too. What is not known any more is no number there.
     pub fn publish(&self, figures: GpuFigures) {
-        *self.lock() = figures;
+        let now = series(&figures);
+        let before = series(&std::mem::replace(&mut *self.lock(), figures));
+        let gone = before.into_keys().filter(|of| !now.contains_key(of));
+        let values = gone.map(|of| (of, f64::NAN)).chain(now.iter().map(|(of, bytes)| (*of, *bytes as f64)));
+        for ((number, kind), bytes) in values {
+            metrics::gauge!(names::GPU_MEMORY_BYTES, "gpu" => number.to_string(), "kind" => kind).set(bytes);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, GpuFigures> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is known, by GPU and kind.
+fn series(figures: &GpuFigures) -> BTreeMap<(u32, &'static str), u64> {
+    let kinds = |(number, memory): (&u32, &GpuMemory)| {
+        let own = memory.own_bytes.map(|bytes| ("own", bytes));
+        let always = [("total", memory.total_bytes), ("used", memory.used_bytes)];
+        let number = *number;
+        always.into_iter().chain(own).map(move |(kind, bytes)| ((number, kind), bytes))
+    };
+    figures.iter().flat_map(kinds).collect()
 }
 
 /// One question, and where its answer goes.
