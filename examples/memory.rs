@@ -163,7 +163,7 @@ impl Watched {
             let gpus = Gpus::find();
             while !is_over.load(Ordering::Relaxed) {
                 most.fetch_max(taken(device, &gpus), Ordering::Relaxed);
-                std::thread::sleep(PERIOD);
+                crossbeam_channel::never::<()>().recv_timeout(PERIOD).ok();
             }
         });
         watched

@@ -7,6 +7,7 @@
 mod alerts;
 mod budget;
 mod governor;
+mod gpus;
 mod https;
 pub mod plan;
 mod pools;
@@ -42,6 +43,7 @@ use crate::session::translation::TranslationDesk;
 use crate::session::{AdmissionGate, LiveConfig, LiveSettings};
 use crate::session::{SessionComponentFactory, SessionConfig, SessionRouter};
 use crate::store::{self, SnapshotStore, StoreError};
+use crate::telemetry::gpus::{self as gpu_memory, GpuReader};
 use crate::telemetry::{AlertBoard, LogFilter, Metrics, TelemetryError, clock};
 use https::Https;
 use reload::{Live, Reloader};
@@ -132,6 +134,11 @@ impl Server {
 
     /// The same, for a process whose log filter follows changes of the configuration.
     pub async fn start_with_logs(config: Config, logs: LogFilter) -> Result<Self, StartError> {
+        Self::start_on(config, logs, gpu_memory::nvml_reader()).await
+    }
+
+    /// The same where `gpus` tells the memory of GPUs: tests make them up.
+    pub async fn start_on(config: Config, logs: LogFilter, gpus: GpuReader) -> Result<Self, StartError> {
         budget::check_declared(&config)?;
         let metrics = Metrics::install()?;
         let (address, listener) = listen(config.server.bind).await?;
@@ -146,6 +153,7 @@ impl Server {
         let pools = pools::assemble(&pools_config, engines, scheduler);
         let engines = (pools, ears, models.into());
         let mut server = Self::assemble(config, (engines, store), (metrics, logs), (address, listener));
+        server.watch_gpus(gpus);
         let routes = || router(server.state.clone());
         server.https = https.map(|bound| bound.serve(&server.runtime, routes(), server.grace));
         Ok(server)
@@ -193,6 +201,13 @@ impl Server {
         drop(self.reloader);
         join_engines(self.state).await;
         drained
+    }
+
+    fn watch_gpus(&self, read: GpuReader) {
+        let ServerState { runtime, gpus: board, pools, .. } = &self.state;
+        let watch =
+            gpus::watch(board.clone(), read, pools.scheduler.clone(), runtime.shutdown_token().clone());
+        drop(runtime.spawn("gpu memory", watch));
     }
 
     fn assemble(
@@ -251,8 +266,8 @@ fn tend(state: &ServerState, ram_budget: Option<u64>) {
     drop(runtime.spawn("governor", governor::govern(pools.clone(), followers, shutdown())));
     let health = SessionHealth::new(sessions.clone());
     drop(runtime.spawn("session health", health.clone().run(shutdown())));
-    let (pools, admission) = (pools.clone(), admission.clone());
-    let measured = alerts::Measured { pools, admission, health, ram_budget };
+    let (pools, admission, gpus) = (pools.clone(), admission.clone(), state.gpus.clone());
+    let measured = alerts::Measured { pools, admission, health, ram_budget, gpus };
     drop(runtime.spawn("alerts", alerts::watch(state.alerts.clone(), measured, shutdown())));
     drop(runtime.spawn("metrics", fold_metrics(state.metrics.clone(), shutdown())));
 }

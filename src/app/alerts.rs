@@ -11,6 +11,7 @@ use crate::session::AdmissionGate;
 use crate::session::health::SessionHealth;
 use crate::telemetry::AlertBoard;
 use crate::telemetry::alerts::{EngineCalls, Observation, PoolHealth};
+use crate::telemetry::gpus::GpuBoard;
 use crate::telemetry::machine;
 
 /// How often alerts are looked at.
@@ -24,6 +25,7 @@ pub(super) struct Measured {
     pub(super) health: SessionHealth,
     /// What the server may take, in bytes; `None` where nothing is known of it.
     pub(super) ram_budget: Option<u64>,
+    pub(super) gpus: GpuBoard,
 }
 
 /// Looks until shutdown.
@@ -50,6 +52,7 @@ impl Measured {
             queued: admission.queued,
             refused: admission.refused,
             memory: resident,
+            gpus: self.gpus.figures(),
             unhealthy_sessions: self.health.ended(),
             degradation_step: self.pools.degradation.get().level(),
         }

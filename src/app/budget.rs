@@ -1,7 +1,7 @@
 //! The memory budget of a configuration: asks the catalog what engines cost, the machine what there is, and
 //! `pool::memory` for its judgement.
 
-use crate::backend::catalog::{self, CUDA_RAM_BYTES, CUDA_VRAM_BYTES, EngineSet, GpuView, Priced};
+use crate::backend::catalog::{self, CUDA_RAM_BYTES, CUDA_VRAM_BYTES, Ear, EngineSet, GpuView, Priced};
 use crate::config::Config;
 use crate::engine::EngineCost;
 use crate::engine::cost::Source;
@@ -34,7 +34,8 @@ pub fn check_declared(config: &Config) -> Result<(), OverBudget> {
 /// The same on a machine that has this.
 fn check_on(config: &Config, available: Available, gpus: GpuView) -> Result<(), OverBudget> {
     let priced = catalog::costs_with(&config.engines, gpus);
-    judge(&rows(config, &priced), config.memory.budget(available)).map(drop)
+    let ears = catalog::ears(&config.engines, gpus);
+    judge(&rows(config, &priced, &ears), config.memory.budget(available)).map(drop)
 }
 
 /// Engines that compute on the CPU though they are to use a GPU, each with why and what to do.
@@ -64,7 +65,8 @@ pub(super) fn check_loaded(config: &Config, engines: &EngineSet) -> Result<(), O
             "memory.ram_mib is more than this machine has: the budget protects nothing"
         );
     }
-    let total = judge(&rows(config, &priced), budget)?;
+    let ears = catalog::ears(&config.engines, GpuView::Found);
+    let total = judge(&rows(config, &priced, &ears), budget)?;
     tracing::info!(
         ram_mib = total.ram >> 20,
         ram_budget_mib = budget.ram_bytes >> 20,
@@ -92,16 +94,18 @@ pub(super) fn apply_measured(priced: &mut [Priced], engines: &EngineSet) {
 }
 
 /// Everything that takes memory. An engine whose cost cannot be known is left out: loading it fails, and says why.
-pub(super) fn rows(config: &Config, priced: &[Priced]) -> Vec<Row> {
+pub(super) fn rows(config: &Config, priced: &[Priced], ears: &[Ear]) -> Vec<Row> {
     let engines = priced.iter().filter_map(|entry| Some(engine_row(entry, entry.cost.as_ref().ok()?)));
+    let all = engines.chain(ears.iter().map(ear_row)).chain(growth(config, priced));
     let own = [sessions_row(config.server.max_sessions), server_row()];
-    engines.chain(turn_row(config)).chain(growth(config, priced)).chain(own).chain(cuda_row(priced)).collect()
+    all.chain(own).chain(cuda_row(priced, ears)).collect()
 }
 
 /// What the server's own process takes of RAM and of a GPU before any engine is on it; none where none is. Looking for the
 /// GPU takes that already, so that engines in processes of their own make no difference.
-pub(super) fn cuda_bytes(priced: &[Priced]) -> Bytes {
-    let is_used = priced.iter().any(|entry| entry.device.is_gpu());
+pub(super) fn cuda_bytes(priced: &[Priced], ears: &[Ear]) -> Bytes {
+    let is_used =
+        priced.iter().any(|entry| entry.device.is_gpu()) || ears.iter().any(|ear| ear.device.is_gpu());
     // What the first engine in the server was measured to take holds it.
     let measured =
         |entry: &Priced| entry.cost.as_ref().is_ok_and(|cost| cost.vram.source == Source::Measured);
@@ -113,25 +117,28 @@ pub(super) fn cuda_bytes(priced: &[Priced]) -> Bytes {
     }
 }
 
-fn cuda_row(priced: &[Priced]) -> Option<Row> {
-    let fixed = Some(cuda_bytes(priced)).filter(|bytes| bytes.vram > 0)?;
+fn cuda_row(priced: &[Priced], ears: &[Ear]) -> Option<Row> {
+    let fixed = Some(cuda_bytes(priced, ears)).filter(|bytes| bytes.vram > 0)?;
     let (name, source) = ("CUDA itself".to_owned(), Source::Declared.as_str().to_owned());
     Some(Row { name, count: 1, fixed, source, ..Row::default() })
 }
 
-/// The model that hears ends of turns, where there is one.
-fn turn_row(config: &Config) -> Option<Row> {
-    let bytes = config.engines.turn.memory_bytes()?;
-    let is_on_gpu = catalog::found(&config.engines, config.engines.turn.device).is_gpu();
-    let fixed = if is_on_gpu { Bytes { ram: 0, vram: bytes } } else { Bytes { ram: bytes, vram: 0 } };
-    Some(Row {
-        name: "turn detector".to_owned(),
-        key: "engines.turn.model".to_owned(),
+/// What hears for all sessions takes memory once, where it computes.
+pub(super) fn ear_bytes(ear: &Ear) -> Bytes {
+    if ear.device.is_gpu() { Bytes { ram: 0, vram: ear.bytes } } else { Bytes { ram: ear.bytes, vram: 0 } }
+}
+
+fn ear_row(ear: &Ear) -> Row {
+    let name =
+        if ear.device.is_gpu() { format!("{} on {}", ear.name, ear.device) } else { ear.name.to_owned() };
+    Row {
+        name,
+        key: ear.key.to_owned(),
         count: 1,
-        fixed,
+        fixed: ear_bytes(ear),
         source: Source::Declared.as_str().to_owned(),
         ..Row::default()
-    })
+    }
 }
 
 /// What pools may grow by: copies of their first engine that is no fallback.
@@ -214,21 +221,58 @@ mod tests {
         assert!(check_declared(&missing).is_ok());
         let own = "[{kind = \"scripted\", slots = 3, cost = {ram_mib = 10, slot_ram_mib = 50}}]";
         let config = config(&[("engines.tts", own), ("server.max_sessions", "1")]);
-        let rows = rows(&config, &catalog::costs(&config.engines));
+        let rows = rows(&config, &catalog::costs(&config.engines), &[]);
         let tts = rows.iter().find(|row| row.name == "tts scripted-tts").expect("its row");
         assert_eq!(tts.total().ram, 160 << 20);
     }
 
+    const TURN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/backend/smart_turn/tests.onnx");
+    const SILERO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/backend/silero/tests.onnx");
+
+    /// Voice activity, and ends of turns, by these files on this device.
+    fn listening(vad: &str, turn: &str, device: &str) -> Config {
+        let vad = format!("{{kind = \"silero\", model = \"{vad}\", device = \"{device}\"}}");
+        config(&[("engines.vad", &vad), ("engines.turn.model", turn), ("engines.turn.device", device)])
+    }
+
     #[test]
-    fn the_turn_detector_is_counted_where_its_file_is() {
-        let turn = |model: &str| {
-            let config = config(&[("engines.turn.model", model)]);
-            rows(&config, &[]).into_iter().find(|row| row.name == "turn detector").map(|row| row.total().ram)
+    fn what_hears_is_counted_where_its_file_is_and_where_it_computes() {
+        let length = |model| std::fs::metadata(model).expect("the tests' graph").len();
+        let (vad, turn) = (2 * length(SILERO) + (18 << 20), 2 * length(TURN) + (16 << 20));
+        let on = |config: &Config, gpus| -> Vec<(String, Bytes)> {
+            let rows = rows(config, &[], &catalog::ears(&config.engines, gpus));
+            let counted =
+                rows.into_iter().filter(|row| row.key.starts_with("engines.") || row.name == "CUDA itself");
+            counted.map(|row| (row.name.clone(), row.total())).collect()
         };
-        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/src/backend/smart_turn/tests.onnx");
-        let length = std::fs::metadata(model).expect("the tests' graph").len();
-        assert_eq!(turn(model), Some(2 * length + (16 << 20)));
-        assert_eq!(turn("/nowhere/smart-turn.onnx"), None);
+        let row = |name: &str, ram, vram| (name.to_owned(), Bytes { ram, vram });
+        let on_cpu = [row("voice activity", vad, 0), row("turn detector", turn, 0)];
+        assert_eq!(on(&listening(SILERO, TURN, "cpu"), GpuView::Configured), on_cpu);
+        let asked = listening(SILERO, TURN, "cuda:1");
+        assert_eq!(on(&asked, GpuView::Absent), on_cpu);
+        assert_eq!(on(&asked, GpuView::Found), on_cpu, "the library that tests have is the one for the CPU");
+        let expected = [
+            row("voice activity on cuda:1", 0, vad),
+            row("turn detector on cuda:1", 0, turn),
+            row("CUDA itself", CUDA_RAM_BYTES, CUDA_VRAM_BYTES),
+        ];
+        assert_eq!(on(&asked, GpuView::Configured), expected);
+        let nowhere = listening("/nowhere/silero.onnx", "/nowhere/turn.onnx", "cuda:1");
+        assert_eq!(on(&nowhere, GpuView::Configured), []);
+        let earshot = config(&[("engines.turn.model", "/nowhere/turn.onnx")]);
+        assert_eq!(on(&earshot, GpuView::Configured), []);
+    }
+
+    #[test]
+    fn what_hears_is_held_to_the_budget_of_a_gpu() {
+        let config = listening(SILERO, TURN, "cuda:0");
+        assert!(check_on(&config, machine(Some(1)), GpuView::Configured).is_ok());
+        let told = check_on(&config, machine(None), GpuView::Configured).expect_err("there is none");
+        let told = told.to_string();
+        for part in ["voice activity on cuda:0", "turn detector on cuda:0", "CUDA itself"] {
+            assert!(told.contains(part), "{part} is missing in\n{told}");
+        }
+        assert!(check_on(&config, machine(None), GpuView::Absent).is_ok(), "it hears on the CPU");
     }
 
     #[test]
@@ -272,7 +316,7 @@ mod tests {
     fn without_the_gpu_its_engines_take_ram() {
         let config = config(&[("engines.llm", "[{kind = \"onnx\", device = \"cuda:0\"}]")]);
         let total = |gpus| {
-            let rows = rows(&config, &catalog::costs_with(&config.engines, gpus));
+            let rows = rows(&config, &catalog::costs_with(&config.engines, gpus), &[]);
             rows.iter().map(Row::total).fold((0, 0), |(ram, vram), row| (ram + row.ram, vram + row.vram))
         };
         let (there, absent) = (total(GpuView::Configured), total(GpuView::Absent));

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use self::sizing::{Engine, Machine, Overhead, Pool, Sizing, Talk, size};
 use super::budget;
-use crate::backend::catalog::{self, GpuView, Priced};
+use crate::backend::catalog::{self, Ear, GpuView, Priced};
 use crate::config::Config;
 use crate::engine::EngineCost;
 use crate::pool::memory::{Available, Budget, Bytes};
@@ -75,13 +75,22 @@ pub fn make(config: &Config, request: &Request) -> Result<Plan, MeasureError> {
         )
     }));
     let engines: Vec<Engine> = priced.iter().filter_map(engine).collect();
-    let cuda = budget::cuda_bytes(&priced);
     let overhead = Overhead {
-        server: Bytes { ram: budget::SERVER_BYTES + cuda.ram, vram: cuda.vram },
+        server: server_bytes(&priced, &catalog::ears(&config.engines, gpus)),
         session_bytes: budget::SESSION_BYTES,
         session_cores: SESSION_CORES,
     };
     Ok(Plan { sizing: size(request.users, request.talk, &engines, machine, overhead), notes })
+}
+
+/// The server itself, CUDA's context, and what hears for all sessions.
+fn server_bytes(priced: &[Priced], ears: &[Ear]) -> Bytes {
+    let cuda = budget::cuda_bytes(priced, ears);
+    let server = Bytes { ram: budget::SERVER_BYTES + cuda.ram, vram: cuda.vram };
+    ears.iter().map(budget::ear_bytes).fold(server, |sum, ear| Bytes {
+        ram: sum.ram.saturating_add(ear.ram),
+        vram: sum.vram.saturating_add(ear.vram),
+    })
 }
 
 fn unknown(priced: &[Priced]) -> Vec<String> {

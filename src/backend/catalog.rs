@@ -34,7 +34,7 @@ use crate::engine::{Device, EngineProcess};
 
 pub use self::config::{EnginesConfig, LlmConfig, SttConfig, TtsConfig, VadConfig};
 pub use super::costs::{
-    CUDA_RAM_BYTES, CUDA_VRAM_BYTES, GpuView, Priced, costs, costs_with, ears_without_gpu, found,
+    CUDA_RAM_BYTES, CUDA_VRAM_BYTES, Ear, GpuView, Priced, costs, costs_with, ears, ears_without_gpu,
     other_gpu_bytes,
 };
 

@@ -50,9 +50,35 @@ pub enum GpuView {
     Absent,
 }
 
-/// Where what is to compute in ONNX Runtime on `asked` does so on this machine.
-pub fn found(config: &EnginesConfig, asked: Device) -> Device {
-    onnx::settle(&config.onnxruntime, asked).0
+/// What hears for all sessions, voices or ends of turns, by a model that takes memory worth counting.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ear {
+    /// What it is, in words.
+    pub name: &'static str,
+    /// The key of its model.
+    pub key: &'static str,
+    /// What it takes where it computes.
+    pub bytes: u64,
+    /// Where that is.
+    pub device: Device,
+}
+
+/// What hears for all sessions, where its model's file is there.
+pub fn ears(config: &EnginesConfig, gpus: GpuView) -> Vec<Ear> {
+    let silero = if let VadConfig::Silero(silero) = &config.vad { Some(silero) } else { None };
+    let vad =
+        silero.map(|silero| ("voice activity", "engines.vad.model", silero.memory_bytes(), silero.device));
+    let turn = &config.turn;
+    let turn = ("turn detector", "engines.turn.model", turn.memory_bytes(), turn.device);
+    let ear = |(name, key, bytes, asked): (_, _, Option<u64>, _)| {
+        let device = match gpus {
+            GpuView::Found => onnx::settle(&config.onnxruntime, asked).0,
+            GpuView::Configured => asked,
+            GpuView::Absent => Device::Cpu,
+        };
+        Some(Ear { name, key, bytes: bytes?, device })
+    };
+    vad.into_iter().chain([turn]).filter_map(ear).collect()
 }
 
 /// Memory of the GPUs that whisper.cpp was built for where those are not NVIDIA's.

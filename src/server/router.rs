@@ -19,6 +19,7 @@ use crate::pool::ResourcePoolManager;
 use crate::runtime::Runtime;
 use crate::session::settings::SessionSettings;
 use crate::session::{AdmissionGate, SessionRouter};
+use crate::telemetry::gpus::GpuBoard;
 use crate::telemetry::{AlertBoard, Metrics};
 
 /// What pages may load: this server's own files, and its socket.
@@ -48,6 +49,8 @@ pub struct ServerState {
     pub metrics: Metrics,
     /// What `/api/alerts` shows.
     pub alerts: AlertBoard,
+    /// Memory of GPUs, for `/api/status`.
+    pub gpus: GpuBoard,
     /// What opens sessions in place of an API key.
     pub(super) secrets: ClientSecrets,
     /// Files that may be sent at once.
@@ -76,6 +79,7 @@ impl ServerState {
             control,
             metrics,
             alerts,
+            gpus: GpuBoard::default(),
             secrets: ClientSecrets::default(),
             uploads: Arc::new(Semaphore::new(config.uploads.max_at_once)),
             compressors: websocket::compressors(),

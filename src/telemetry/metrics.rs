@@ -104,6 +104,9 @@ pub const QUOTA_REFUSALS_TOTAL: &str = "antiphon_quota_refusals_total";
 pub const SESSION_MEMORY_BYTES: &str = "antiphon_session_memory_bytes";
 /// Sessions ended because they were unhealthy, by `reason`: `stuck`, `leaking`, `silent`.
 pub const UNHEALTHY_TOTAL: &str = "antiphon_sessions_unhealthy_total";
+/// Memory of a GPU that engines compute on, by `gpu` (its number) and `kind`: `total`, `used` by all programs, the
+/// server's `own` where the driver tells. NaN where the driver has stopped telling.
+pub const GPU_MEMORY_BYTES: &str = "antiphon_gpu_memory_bytes";
 /// Alerts that fire now, by `alert`.
 pub const ALERTS_FIRING: &str = "antiphon_alerts_firing";
 /// Transactions of the session store, by `outcome`: `written`, `failed` (tried again).
@@ -256,6 +259,14 @@ pub const ALL: &[Metric] = &[
         ..gauge(SESSION_MEMORY_BYTES, "of", "Accounted bytes of sessions: all, largest")
     },
     counter(UNHEALTHY_TOTAL, "reason", "Sessions that were ended because they were unhealthy"),
+    Metric {
+        unit: Unit::Bytes,
+        ..gauge(
+            GPU_MEMORY_BYTES,
+            "gpu, kind",
+            "Memory of a GPU that engines compute on: total, used by all programs, the server's own",
+        )
+    },
     gauge(ALERTS_FIRING, "alert", "Alerts that fire now, see `GET /api/alerts`"),
     counter(STORE_WRITES_TOTAL, "outcome", "Transactions of the session store"),
     seconds(STORE_WRITE_SECONDS, "", "One transaction of the session store"),

@@ -10,6 +10,7 @@
 pub mod alerts;
 pub mod clock;
 mod exporter;
+pub mod gpus;
 pub mod machine;
 pub mod metrics;
 pub mod process;

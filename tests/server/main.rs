@@ -12,6 +12,7 @@ mod api;
 mod audio;
 mod chat;
 mod closing;
+mod gpus;
 mod realtime;
 mod reload;
 mod secrets;

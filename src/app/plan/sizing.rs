@@ -112,7 +112,7 @@ pub struct Machine {
 /// What the server takes beside engines.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Overhead {
-    /// The server itself, and CUDA's context where an engine of its process is on a GPU.
+    /// The server itself, what hears for all sessions, and CUDA's context where something of its process is on a GPU.
     pub server: Bytes,
     /// RAM of each talking session.
     pub session_bytes: u64,

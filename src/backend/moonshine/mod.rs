@@ -5,8 +5,7 @@
 //! follow the makers' `moonshine-onnx`; the tokens are tested against those of transformers on the same weights.
 //!
 //! Each slot has a thread with graphs of its own: a session computes one call at a time. ONNX Runtime computes on that
-//! thread alone. Calls hold a permit of their device from begin to end; on a GPU, what the decoder remembers is brought
-//! there and back at each token. The model takes no prompt: keywords and the talk
+//! thread alone. Calls hold a permit of their device from begin to end. The model takes no prompt: keywords and the talk
 //! before have no effect.
 //!
 //! Read [`MoonshineEngine`] first, then `listener`, `graph` and `model`.
@@ -101,10 +100,12 @@ fn body(
 ) -> Result<impl FnMut(&Receiver<Call>) + Send + 'static, LoadError> {
     let files = Files { config };
     let (encoder, decoder) = files.graphs(device)?;
+    let open = |path: &Path, room: Room| {
+        onnx::open(room, &config.name, path, library, |reason| files.invalid(path, reason))
+    };
     let room = Room::on(device);
-    let open =
-        |path: &Path| onnx::open(room, &config.name, path, library, |reason| files.invalid(path, reason));
-    let graphs = Graphs::new(open(&encoder)?, open(&decoder)?, model.cache_sizes);
+    let opened = (open(&encoder, room)?, open(&decoder, room.growing())?);
+    let graphs = Graphs::new(opened, device, model.cache_sizes);
     let graphs = graphs.map_err(|(which, reason)| files.invalid([&encoder, &decoder][which], reason))?;
     let mut listener = Listener { graphs, model: Arc::clone(model), config: config.clone() };
     listener.warm_up().map_err(|reason| LoadError::Start { engine: config.name.clone(), reason })?;

@@ -135,6 +135,38 @@ async fn slots_run_side_by_side_without_mixing() {
     }
 }
 
+/// What a step reads lies with its hearing: two that take turns on the same graphs write what each does alone.
+#[test]
+fn hearings_that_take_turns_do_not_mix() {
+    let config = bare();
+    let files = Files { config: &config };
+    let (encoder, decoder) = files.graphs(Device::Cpu).expect("both");
+    let open = |path: &Path| {
+        let opened =
+            onnx::open(Room::on(Device::Cpu), "moonshine", path, &library(), |reason| panic!("{reason}"));
+        opened.expect("a graph")
+    };
+    let model = Model::read(&config).expect("settings");
+    let graphs = Graphs::new((open(&encoder), open(&decoder)), Device::Cpu, model.cache_sizes);
+    let (mut graphs, stop) = (graphs.expect("the contract"), RunOptions::new().expect("options"));
+    let tokens = [model.start, 300, 17, 42];
+    let alone = [16_000, 33_000].map(|samples| {
+        let mut hearing = graphs.hear(&sound(samples), &stop).expect("heard");
+        tokens.map(|token| graphs.step(&mut hearing, token, &stop).expect("a step"))
+    });
+    assert_ne!(alone[0], alone[1]);
+    let mut both = [16_000, 33_000].map(|samples| graphs.hear(&sound(samples), &stop).expect("heard"));
+    for (at, token) in tokens.into_iter().enumerate() {
+        for (hearing, alone) in both.iter_mut().zip(&alone) {
+            assert_eq!(graphs.step(hearing, token, &stop).as_ref(), Ok(&alone[at]), "step {at}");
+        }
+    }
+    stop.terminate().expect("told");
+    assert!(graphs.step(&mut both[0], model.start, &stop).is_err(), "a step ends where its call does");
+    let next = RunOptions::new().expect("options");
+    assert_eq!(graphs.step(&mut both[1], 5, &next).map(|logits| logits.len()), Ok(alone[0][0].len()));
+}
+
 #[tokio::test]
 async fn cancelling_and_dropping_free_the_thread() {
     let engine = load(&bare());

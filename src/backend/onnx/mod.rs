@@ -1,8 +1,10 @@
 //! ONNX Runtime as all backends use it: its library, once a process, and sessions with one set of options, on the CPU
-//! or a GPU.
+//! or a GPU; what runs read and write, so that it stays where it lies; caches of decoders.
 //!
 //! Knows no model: what a graph takes and gives is its backend's.
 
+mod binding;
+mod cache;
 mod cuda;
 mod environment;
 mod logits;
@@ -14,6 +16,8 @@ use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch};
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 
+pub(super) use self::binding::Binding;
+pub(super) use self::cache::{CacheSlot, PAST};
 pub(super) use self::cuda::{settle, settle_for};
 pub use self::environment::environment;
 pub(super) use self::logits::last_row;

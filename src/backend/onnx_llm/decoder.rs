@@ -5,20 +5,15 @@
 //! alone come to the CPU.
 
 use half::f16;
-use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
-use ort::session::{IoBinding, Session};
-use ort::value::{
-    DynTensor, DynTensorValueType, DynValue, IntoTensorElementType, PrimitiveTensorElementType, Tensor,
-    TensorElementType, ValueType,
-};
+use ort::memory::AllocationDevice;
+use ort::session::Session;
+use ort::value::{DynTensorValueType, DynValue, PrimitiveTensorElementType, Tensor, TensorElementType};
 use serde_json::Value;
 
 use super::prefix::Remembered;
-use crate::backend::onnx::last_row;
+use crate::backend::onnx::{Binding, CacheSlot, PAST, last_row};
 use crate::engine::Device;
 
-const PAST: &str = "past_key_values.";
-const PRESENT: &str = "present.";
 const LOGITS: &str = "logits";
 
 /// A loaded graph.
@@ -28,10 +23,7 @@ pub(super) struct Decoder {
     inputs: Inputs,
     cache: Vec<CacheSlot>,
     /// What the next step reads and writes; empty between two steps, so that no cache is held here.
-    binding: IoBinding,
-    /// Where caches lie.
-    device: MemoryInfo<'static>,
-    host: MemoryInfo<'static>,
+    binding: Binding,
 }
 
 /// What the model remembers of one answer so far.
@@ -112,14 +104,6 @@ struct Inputs {
     num_logits_to_keep: Option<usize>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct CacheSlot {
-    past: String,
-    present: String,
-    shape: [i64; 4],
-    kind: TensorElementType,
-}
-
 impl Decoder {
     /// Checks that the graph keeps the contract. `config` is the model's `config.json`, which gives the sizes
     /// that the graph leaves open; `device` is where the session computes.
@@ -136,7 +120,9 @@ impl Decoder {
                     inputs.num_logits_to_keep =
                         Some(input.dtype().tensor_shape().map_or(0, |shape| shape.len()));
                 }
-                name if name.starts_with(PAST) => cache.push(cache_slot(name, input.dtype(), config)?),
+                name if name.starts_with(PAST) => {
+                    cache.push(CacheSlot::new(name, input.dtype(), sizes(config))?);
+                }
                 name => return Err(format!("its input `{name}` is not known")),
             }
         }
@@ -151,9 +137,8 @@ impl Decoder {
         let logits = session.outputs().iter().find(|output| output.name() == LOGITS);
         match logits.and_then(|output| output.dtype().tensor_type()) {
             Some(TensorElementType::Float32 | TensorElementType::Float16) => {
-                let binding = session.create_binding().map_err(text)?;
-                let (device, host) = (memory(device)?, memory(Device::Cpu)?);
-                Ok(Self { session, inputs, cache, binding, device, host })
+                let binding = Binding::new(&session, device)?;
+                Ok(Self { session, inputs, cache, binding })
             }
             kind => Err(format!("its logits are {kind:?}; take an export with Float32 or Float16 logits")),
         }
@@ -161,12 +146,8 @@ impl Decoder {
 
     /// A cache of no tokens.
     pub(super) fn empty_cache(&self) -> Result<Cache, String> {
-        let allocator = self.session.allocator();
-        let empty = |slot: &CacheSlot| {
-            let tensor = DynTensor::new(allocator, slot.kind, slot.shape.to_vec());
-            tensor.map(|tensor| tensor.into_dyn()).map_err(|error| error.to_string())
-        };
-        Ok(Cache { values: self.cache.iter().map(empty).collect::<Result<_, _>>()?, len: 0 })
+        let values = self.cache.iter().map(|slot| slot.empty(&self.session)).collect::<Result<_, _>>()?;
+        Ok(Cache { values, len: 0 })
     }
 
     /// Appends `tokens` to the cache; the logits of what follows the last of them. After an error the cache is
@@ -197,41 +178,31 @@ impl Decoder {
     /// Says what the next step reads, and where what it writes is to lie.
     fn bind(&mut self, cache: &Cache, tokens: &[i64], wants_logits: bool) -> Result<(), String> {
         let (inputs, len) = (self.inputs, cache.len + tokens.len());
-        self.feed("input_ids", vec![1, tokens.len()], tokens.to_vec())?;
+        let binding = &mut self.binding;
+        binding.feed("input_ids", vec![1, tokens.len()], tokens.to_vec())?;
         if inputs.attention_mask {
-            self.feed("attention_mask", vec![1, len], vec![1_i64; len])?;
+            binding.feed("attention_mask", vec![1, len], vec![1_i64; len])?;
         }
         if inputs.position_ids {
             let positions = (cache.len as i64..len as i64).collect();
-            self.feed("position_ids", vec![1, tokens.len()], positions)?;
+            binding.feed::<i64>("position_ids", vec![1, tokens.len()], positions)?;
         }
         if inputs.use_cache_branch {
-            self.feed("use_cache_branch", vec![1], vec![cache.len > 0])?;
+            binding.feed("use_cache_branch", vec![1], vec![cache.len > 0])?;
         }
         if let Some(sides) = inputs.num_logits_to_keep {
-            self.feed("num_logits_to_keep", vec![1; sides], vec![1_i64])?;
+            binding.feed("num_logits_to_keep", vec![1; sides], vec![1_i64])?;
         }
-        let Self { binding, device, host, cache: slots, .. } = self;
-        for (slot, value) in slots.iter().zip(&cache.values) {
-            binding.bind_input(slot.past.as_str(), value).map_err(text)?;
-            binding.bind_output_to_device(slot.present.as_str(), device).map_err(text)?;
+        for (slot, value) in self.cache.iter().zip(&cache.values) {
+            binding.pass(&slot.past, value)?;
+            binding.keep(&slot.present)?;
         }
-        binding.bind_output_to_device(LOGITS, if wants_logits { host } else { device }).map_err(text)
-    }
-
-    fn feed<T>(&mut self, name: &str, shape: Vec<usize>, values: Vec<T>) -> Result<(), String>
-    where
-        T: IntoTensorElementType + PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static,
-    {
-        let value = Tensor::from_array((shape, values)).map_err(text)?;
-        self.binding.bind_input(name, &value).map_err(text)
+        if wants_logits { binding.fetch(LOGITS) } else { binding.keep(LOGITS) }
     }
 
     /// Makes the step that is bound: the logits of what follows, and the cache.
     fn run(&mut self, wants_logits: bool) -> Result<(Option<Vec<f32>>, Vec<DynValue>), String> {
-        // What was copied to a GPU has arrived there.
-        self.binding.synchronize_inputs().map_err(text)?;
-        let mut outputs = self.session.run_binding(&self.binding).map_err(text)?;
+        let mut outputs = self.binding.run(&mut self.session, None)?;
         let logits = outputs.get(LOGITS).ok_or("no logits came out")?;
         let logits = wants_logits.then(|| last_row(logits)).transpose()?;
         let present =
@@ -240,69 +211,33 @@ impl Decoder {
     }
 }
 
-/// Memory of a device.
-fn memory(device: Device) -> Result<MemoryInfo<'static>, String> {
-    let (name, number) = match device {
-        Device::Cpu => (AllocationDevice::CPU, 0),
-        Device::Cuda(number) => (AllocationDevice::CUDA, i32::try_from(number).unwrap_or_default()),
-    };
-    MemoryInfo::new(name, number, AllocatorType::Device, MemoryType::Default).map_err(text)
-}
-
-fn cache_slot(name: &str, kind: &ValueType, config: &Value) -> Result<CacheSlot, String> {
-    let wrong = || format!("its cache input `{name}` has not the shape batch, heads, tokens, head size");
-    let (Some(shape), Some(element)) = (kind.tensor_shape(), kind.tensor_type()) else { return Err(wrong()) };
-    let &[_, heads, _, head_size] = &shape[..] else { return Err(wrong()) };
+/// Heads of a cache and their size, as `config.json` tells them.
+fn sizes(config: &Value) -> (Option<i64>, Option<i64>) {
     let number = |key: &str| config.get(key).and_then(Value::as_i64).filter(|number| *number > 0);
     let attention_heads = number("num_attention_heads");
-    let from_config = || number("num_key_value_heads").or(attention_heads);
-    let heads = Some(heads).filter(|heads| *heads > 0).or_else(from_config).ok_or_else(wrong)?;
     let by_heads = || Some(number("hidden_size")? / attention_heads?);
-    let head_size = Some(head_size).filter(|size| *size > 0).or_else(|| number("head_dim")).or_else(by_heads);
-    let suffix = name.strip_prefix(PAST).unwrap_or_default();
-    Ok(CacheSlot {
-        past: name.to_owned(),
-        present: format!("{PRESENT}{suffix}"),
-        shape: [1, heads, 0, head_size.ok_or_else(wrong)?],
-        kind: element,
-    })
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
-fn text(error: ort::Error) -> String {
-    error.to_string()
+    (number("num_key_value_heads").or(attention_heads), number("head_dim").or_else(by_heads))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ort::value::{Shape, SymbolicDimensions};
     use serde_json::json;
 
-    fn tensor(shape: [i64; 4]) -> ValueType {
-        let dimension_symbols = SymbolicDimensions::empty(4);
-        ValueType::Tensor { ty: TensorElementType::Float32, shape: Shape::new(shape), dimension_symbols }
-    }
-
     #[test]
-    fn sizes_come_from_the_graph_or_else_from_the_configuration() {
-        let config = json!({ "num_attention_heads": 8, "hidden_size": 512 });
+    fn sizes_of_a_cache_are_told_or_follow_from_others() {
         let table = [
-            ([-1, 2, -1, 64], json!({}), Some([1, 2, 0, 64])),
-            ([-1, -1, -1, -1], config.clone(), Some([1, 8, 0, 64])),
-            ([-1, -1, -1, -1], json!({ "num_key_value_heads": 4, "head_dim": 32 }), Some([1, 4, 0, 32])),
-            ([-1, -1, -1, 64], json!({}), None),
+            (json!({}), (None, None)),
+            (json!({ "num_attention_heads": 8, "hidden_size": 512 }), (Some(8), Some(64))),
+            (json!({ "num_key_value_heads": 4, "head_dim": 32 }), (Some(4), Some(32))),
+            (
+                json!({ "num_attention_heads": 8, "num_key_value_heads": 2, "hidden_size": 512, "head_dim": 128 }),
+                (Some(2), Some(128)),
+            ),
+            (json!({ "num_attention_heads": 0, "hidden_size": 512 }), (None, None)),
         ];
-        for (shape, config, expected) in table {
-            let slot = cache_slot("past_key_values.3.value", &tensor(shape), &config);
-            assert_eq!(slot.as_ref().ok().map(|slot| slot.shape), expected, "{shape:?} {config}");
-            assert!(slot.map_or(true, |slot| slot.present == "present.3.value"));
+        for (config, expected) in table {
+            assert_eq!(sizes(&config), expected, "{config}");
         }
-        let flat = ValueType::Tensor {
-            ty: TensorElementType::Float32,
-            shape: Shape::new([1, 2]),
-            dimension_symbols: SymbolicDimensions::empty(2),
-        };
-        assert!(cache_slot("past_key_values.0.key", &flat, &config).is_err());
     }
 }

@@ -48,6 +48,19 @@ impl Default for SileroConfig {
     }
 }
 
+/// What it takes besides its weights, in bytes: ONNX Runtime itself, and the frames of [`MAX_SESSIONS`] at once. Measured
+/// at 17 MiB with a graph of the real sizes (`models/interface/listeners.py`).
+const WORK_BYTES: u64 = 18 << 20;
+
+impl SileroConfig {
+    /// Memory in bytes, from the file's length: its weights, and once more as ONNX Runtime packs them. `None` where
+    /// the file is absent.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        let file = std::fs::metadata(&self.model).ok().filter(std::fs::Metadata::is_file)?;
+        Some(file.len().saturating_mul(2).saturating_add(WORK_BYTES))
+    }
+}
+
 /// Makes detectors that share one graph.
 #[derive(Clone, Debug)]
 pub struct SileroVad {

@@ -39,6 +39,11 @@ pub(super) const KEYS: &[Key] = &[
         Between(0.0, 10.0),
     ),
     now(
+        "alerts.gpu_memory_share",
+        "Used memory of a GPU that engines compute on, as a part of what it has, from which `gpu_memory` fires; 0: off",
+        Between(0.0, 1.0),
+    ),
+    now(
         "alerts.unhealthy_sessions_per_minute",
         "Sessions ended as unhealthy from which `unhealthy_sessions` fires; 0: off",
         Between(0.0, 1_000_000.0),

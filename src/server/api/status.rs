@@ -16,7 +16,8 @@ use crate::session::admission::AdmissionStats;
 use crate::session::id::SessionId;
 use crate::session::lifecycle::RequestTotals;
 use crate::store::StoreStatus;
-use crate::telemetry::machine::{GpuMemory, Gpus};
+use crate::telemetry::gpus::GpuBoard;
+use crate::telemetry::machine::GpuMemory;
 use crate::telemetry::process::Usage;
 
 /// The answer.
@@ -99,23 +100,20 @@ struct GpuView {
     in_use: usize,
     /// How many may.
     permits: usize,
-    /// Its memory; null where NVIDIA's library does not tell.
+    /// Its memory as it was a moment ago; null where NVIDIA's library does not tell.
     memory: Option<GpuMemory>,
 }
 
 impl ComputeView {
-    fn of(scheduler: &Scheduler) -> Self {
+    fn of(scheduler: &Scheduler, board: &GpuBoard) -> Self {
         let (in_use, permits) = scheduler.device_load();
-        let loads = scheduler.gpu_loads();
-        // Its library is looked for only where a GPU is used.
-        let found = (!loads.is_empty()).then(Gpus::find);
         let gpu = |(number, (in_use, permits))| GpuView {
             device: Device::Cuda(number),
             in_use,
             permits,
-            memory: found.as_ref().and_then(|gpus| gpus.memory_of(number)),
+            memory: board.memory_of(number),
         };
-        Self { in_use, permits, gpus: loads.into_iter().map(gpu).collect() }
+        Self { in_use, permits, gpus: scheduler.gpu_loads().into_iter().map(gpu).collect() }
     }
 }
 
@@ -133,7 +131,7 @@ pub(super) async fn status(State(state): State<ServerState>, viewer: Viewer) -> 
         admission: state.admission.stats(),
         requests: state.sessions.requests().totals(),
         degradation: state.pools.degradation.get(),
-        compute: ComputeView::of(&state.pools.scheduler),
+        compute: ComputeView::of(&state.pools.scheduler, &state.gpus),
         pools: state.pools.stats().map(|stats| PoolView::new(stats, &sessions)).into(),
         store: state.sessions.store_status(),
         process: Usage::read(),

@@ -38,6 +38,8 @@ pub struct AlertsConfig {
     pub refusals_per_minute: f64,
     /// Resident memory as a part of the budget (`memory.ram_mib`). 0.9.
     pub memory_share: f64,
+    /// Memory of a GPU that all programs hold, as a part of what it has. 0.95: engines are held to nine tenths.
+    pub gpu_memory_share: f64,
     /// Sessions a minute that are ended because they were unhealthy. 3: one may be a client's doing.
     pub unhealthy_sessions_per_minute: f64,
     /// What the server does without (`antiphon_degradation_step`). 4: long answers, the last step before new
@@ -57,6 +59,7 @@ impl Default for AlertsConfig {
             queue_length: 20.0,
             refusals_per_minute: 10.0,
             memory_share: 0.9,
+            gpu_memory_share: 0.95,
             unhealthy_sessions_per_minute: 3.0,
             degradation_step: 4.0,
         }

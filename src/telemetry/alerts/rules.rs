@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::AlertsConfig;
+use crate::telemetry::gpus::GpuFigures;
 
 /// Fewer calls than this say nothing of an engine's error rate.
 const FEWEST_CALLS: u64 = 3;
@@ -30,6 +31,8 @@ pub enum AlertKind {
     Refusals,
     /// Memory nears the budget.
     Memory,
+    /// A GPU's memory is nearly full.
+    GpuMemory,
     /// Sessions were ended because they were unhealthy.
     UnhealthySessions,
     /// The server does without much.
@@ -38,13 +41,14 @@ pub enum AlertKind {
 
 impl AlertKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ResponseLatency,
         Self::EngineErrors,
         Self::PoolDown,
         Self::QueueLength,
         Self::Refusals,
         Self::Memory,
+        Self::GpuMemory,
         Self::UnhealthySessions,
         Self::Degradation,
     ];
@@ -58,6 +62,7 @@ impl AlertKind {
             Self::QueueLength => "queue_length",
             Self::Refusals => "refusals",
             Self::Memory => "memory",
+            Self::GpuMemory => "gpu_memory",
             Self::UnhealthySessions => "unhealthy_sessions",
             Self::Degradation => "degradation",
         }
@@ -72,6 +77,7 @@ impl AlertKind {
             Self::QueueLength => "clients",
             Self::Refusals => "clients a minute",
             Self::Memory => "part of the budget",
+            Self::GpuMemory => "part of what it has",
             Self::UnhealthySessions => "sessions a minute",
             Self::Degradation => "step",
         }
@@ -104,6 +110,10 @@ impl AlertKind {
                 "See /api/sessions for what sessions hold and /api/status for pools that grew. Lower \
                  server.max_sessions or engines' slots, or raise memory.ram_mib if the machine has more."
             }
+            Self::GpuMemory => {
+                "When it is full, calls fail. nvidia-smi shows which programs hold it. Lower slots or max_context of \
+                 the engines on that GPU, or move one to the CPU; docs/operations.md, GPUs, has the order."
+            }
             Self::UnhealthySessions => {
                 "antiphon_sessions_unhealthy_total tells the reason: silent clients are networks or clients, stuck \
                  or leaking ones are a fault of the server; the log names the sessions."
@@ -133,6 +143,7 @@ impl AlertKind {
             Self::QueueLength => config.queue_length,
             Self::Refusals => config.refusals_per_minute,
             Self::Memory => config.memory_share,
+            Self::GpuMemory => config.gpu_memory_share,
             Self::UnhealthySessions => config.unhealthy_sessions_per_minute,
             Self::Degradation => config.degradation_step,
         }
@@ -154,6 +165,8 @@ pub struct Observation {
     pub refused: u64,
     /// Resident memory and the budget, in bytes, where both are known.
     pub memory: Option<(u64, u64)>,
+    /// GPUs that engines compute on, where their driver tells.
+    pub gpus: GpuFigures,
     /// Sessions that were ended because they were unhealthy.
     pub unhealthy_sessions: u64,
     /// What the server does without.
@@ -272,6 +285,10 @@ impl Observations {
         ];
         readings.extend(last.engines.iter().map(|calls| {
             about(AlertKind::EngineErrors, Arc::clone(&calls.engine), error_rate(first, calls))
+        }));
+        readings.extend(last.gpus.iter().map(|(number, memory)| {
+            let share = memory.used_bytes as f64 / memory.total_bytes.max(1) as f64;
+            about(AlertKind::GpuMemory, format!("cuda:{number}").into(), Some(share))
         }));
         readings.extend(last.pools.iter().map(|pool| {
             let down = self.down_since.iter().find(|(name, _)| *name == pool.pool);

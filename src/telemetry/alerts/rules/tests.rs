@@ -1,6 +1,7 @@
 //! When alerts are raised and when they go.
 
 use super::*;
+use crate::telemetry::machine::GpuMemory;
 
 fn value(readings: &[Reading], kind: AlertKind) -> (Option<f64>, bool) {
     let found = readings.iter().find(|reading| reading.kind == kind).expect("each kind is read");
@@ -15,6 +16,10 @@ fn each_rule_has_its_threshold() {
         observation
     };
     let p95 = |ms| at(&move |it| it.response_p95 = Some(Duration::from_millis(ms)));
+    let gpu = |used_bytes| {
+        let memory = GpuMemory { total_bytes: 100, used_bytes, own_bytes: None };
+        at(&move |it| it.gpus = [(0, memory)].into())
+    };
     for (kind, before, now, expected, holds) in [
         (AlertKind::ResponseLatency, at(&|_| {}), at(&|_| {}), None, false),
         (AlertKind::ResponseLatency, at(&|_| {}), p95(999), Some(999.0), false),
@@ -26,6 +31,8 @@ fn each_rule_has_its_threshold() {
         (AlertKind::Memory, at(&|_| {}), at(&|_| {}), None, false),
         (AlertKind::Memory, at(&|_| {}), at(&|it| it.memory = Some((89, 100))), Some(0.89), false),
         (AlertKind::Memory, at(&|_| {}), at(&|it| it.memory = Some((90, 100))), Some(0.9), true),
+        (AlertKind::GpuMemory, at(&|_| {}), gpu(94), Some(0.94), false),
+        (AlertKind::GpuMemory, at(&|_| {}), gpu(95), Some(0.95), true),
         (AlertKind::UnhealthySessions, at(&|_| {}), at(&|it| it.unhealthy_sessions = 2), Some(2.0), false),
         (AlertKind::UnhealthySessions, at(&|_| {}), at(&|it| it.unhealthy_sessions = 3), Some(3.0), true),
         (AlertKind::Degradation, at(&|_| {}), at(&|it| it.degradation_step = 3), Some(3.0), false),
@@ -82,6 +89,19 @@ fn a_pool_is_down_for_as_long_as_it_does_not_serve() {
         let other = readings.iter().rfind(|reading| reading.kind == AlertKind::PoolDown);
         assert_eq!(other.and_then(|reading| reading.value), Some(0.0), "the other pool serves");
     }
+}
+
+#[test]
+fn each_gpu_has_an_alert_of_its_own_and_one_that_is_not_known_has_none() {
+    let memory = |used_bytes| GpuMemory { total_bytes: 10, used_bytes, own_bytes: None };
+    let (mut observations, config) = (Observations::default(), AlertsConfig::default());
+    let gpus = [(0, memory(10)), (3, memory(1))].into();
+    let readings = observations.add(Observation { gpus, ..Observation::default() }, &config, Instant::now());
+    let of_gpus = readings.iter().filter(|reading| reading.kind == AlertKind::GpuMemory);
+    let told: Vec<_> = of_gpus.map(|reading| (reading.subject.as_deref(), reading.holds())).collect();
+    assert_eq!(told, [(Some("cuda:0"), true), (Some("cuda:3"), false)]);
+    let readings = observations.add(Observation::default(), &config, Instant::now());
+    assert!(readings.iter().all(|reading| reading.kind != AlertKind::GpuMemory));
 }
 
 #[test]
