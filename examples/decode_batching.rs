@@ -1,5 +1,5 @@
 //! What a language model's decode steps cost batched and interleaved: `cargo run --release --example decode_batching
-//! [MODEL_DIR] [CONTEXT]`. One thread, as the server runs it; both ways take turns in one run, so that a busy machine
+//! [MODEL_DIR] [CONTEXT]`, with `onnx/model.onnx` or `onnx/model_q4.onnx` and a cache in 32 bits. One thread, as the server runs it; both ways take turns in one run, so that a busy machine
 //! slows both.
 //!
 //! Batched: one step of the graph for N answers. Interleaved: N steps of one answer each. Once with caches of the
@@ -8,6 +8,7 @@
 //! whenever an answer begins or ends is not counted.
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
@@ -24,7 +25,10 @@ fn main() -> Result<()> {
     let context: usize = arguments.next().map_or(Ok(300), |text| text.parse())?;
     let library =
         ort::init_from(".cache/onnxruntime/libonnxruntime.so").context("run `scripts/setup` first")?;
-    let mut session = open(&library.build()?, &format!("{model}/onnx/model.onnx")).map_err(Error::msg)?;
+    let files = ["model", "model_q4"].map(|name| format!("{model}/onnx/{name}.onnx"));
+    let file = files.iter().find(|file| Path::new(file).is_file()).context("no graph there")?;
+    let mut session = open(&library.build()?, file).map_err(Error::msg)?;
+    let head_size = head_size(Path::new(&model))?;
     println!("{model}, {context} tokens of context, one thread, fastest of {ROUNDS} rounds");
     println!("lengths  answers   batched ms   interleaved ms   batched / interleaved");
     for (kind, spread) in [("equal", false), ("mixed", true)] {
@@ -32,7 +36,7 @@ fn main() -> Result<()> {
             let lengths: Vec<usize> = (0..answers)
                 .map(|at| if spread { context / 4 + context * 3 / 2 * at / (answers - 1) } else { context })
                 .collect();
-            let (batched, interleaved) = measure(&mut session, &lengths)?;
+            let (batched, interleaved) = measure(&mut session, &lengths, head_size)?;
             let ratio = batched.as_secs_f64() / interleaved.as_secs_f64();
             println!("{kind:<7} {answers:>8} {:>12.2} {:>16.2} {ratio:>23.2}", ms(batched), ms(interleaved));
         }
@@ -52,12 +56,14 @@ fn ms(duration: Duration) -> f64 {
 }
 
 /// Time to make one token for each of the answers: in one step, and in a step each.
-fn measure(session: &mut Session, lengths: &[usize]) -> Result<(Duration, Duration)> {
+fn measure(session: &mut Session, lengths: &[usize], head_size: usize) -> Result<(Duration, Duration)> {
     let names: Vec<String> = session.inputs().iter().map(|input| input.name().to_owned()).collect();
     let longest = lengths.iter().max().copied().unwrap_or_default();
-    let batch = Step::new(session, &names, lengths.len(), longest)?;
-    let singles: Vec<Step> =
-        lengths.iter().map(|length| Step::new(session, &names, 1, *length)).collect::<Result<_>>()?;
+    let batch = Step::new(session, &names, (lengths.len(), longest, head_size))?;
+    let singles: Vec<Step> = lengths
+        .iter()
+        .map(|length| Step::new(session, &names, (1, *length, head_size)))
+        .collect::<Result<_>>()?;
     let (mut batched, mut interleaved) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let start = Instant::now();
@@ -77,13 +83,25 @@ fn fastest(times: &[Duration]) -> Duration {
     times.iter().min().copied().unwrap_or_default()
 }
 
+/// The size of a head, for graphs that leave it open.
+fn head_size(model: &Path) -> Result<usize> {
+    let settings: serde_json::Value = serde_json::from_slice(&std::fs::read(model.join("config.json"))?)?;
+    let number = |key: &str| settings[key].as_u64().and_then(|number| usize::try_from(number).ok());
+    let by_heads = || Some(number("hidden_size")? / number("num_attention_heads")?.max(1));
+    number("head_dim").or_else(by_heads).context("config.json tells no size of a head")
+}
+
 /// One decode step for `batch` answers whose caches hold `context` tokens.
 struct Step {
     inputs: Vec<(String, DynValue)>,
 }
 
 impl Step {
-    fn new(session: &Session, names: &[String], batch: usize, context: usize) -> Result<Self> {
+    fn new(
+        session: &Session,
+        names: &[String],
+        (batch, context, head_size): (usize, usize, usize),
+    ) -> Result<Self> {
         let mut inputs = Vec::new();
         for (name, input) in names.iter().zip(session.inputs()) {
             let value: DynValue = match name.as_str() {
@@ -95,7 +113,8 @@ impl Step {
                 cache => {
                     let shape =
                         input.dtype().tensor_shape().with_context(|| format!("{cache} has no shape"))?;
-                    let (heads, size) = (usize::try_from(shape[1])?, usize::try_from(shape[3])?);
+                    let (heads, size) =
+                        (usize::try_from(shape[1])?, usize::try_from(shape[3]).unwrap_or(head_size));
                     let values = vec![0.01_f32; batch * heads * context * size];
                     Tensor::from_array(([batch, heads, context, size], values))?.into_dyn()
                 }
