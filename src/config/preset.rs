@@ -46,6 +46,7 @@ pub(super) fn under(tree: Node, problems: &mut Vec<Problem>) -> Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::catalog::SttConfig;
     use crate::config::{Config, FlagValue, Preset, Sources};
 
     fn flags(flags: &[(&str, &str)]) -> Sources {
@@ -83,6 +84,10 @@ mod tests {
     fn what_is_set_goes_over_the_preset() {
         let config = Config::load(&gpu(&[("server.max_sessions", "7")])).expect("valid");
         assert_eq!((config.server.max_sessions, config.memory.vram_mib), (7, 14_745));
+        let two = "[{kind = \"scripted\"}, {kind = \"scripted\", name = \"b\"}]";
+        let config = Config::load(&gpu(&[("engines.stt", two)])).unwrap_or_else(|told| panic!("{told}"));
+        assert_eq!(config.engines.stt.len(), 2, "a list replaces the preset's");
+        assert!(config.engines.stt.iter().all(|engine| matches!(engine, SttConfig::Scripted(_))));
     }
 
     #[test]

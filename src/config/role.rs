@@ -54,7 +54,14 @@ mod tests {
         assert!(engines.serves_engines_alone() && !all.serves_engines_alone());
         let set = load(&[("server.role", "engines"), ("session.per_user.max_concurrent_requests", "7")]);
         assert_eq!((limit(&set), set.pools.max_share), (7, 1.0), "what is set goes over the role");
-        let both = load(&[("server.role", "engines"), ("server.max_sessions", "30")]);
+        let both = load(&[
+            ("server.role", "engines"),
+            ("preset", "gpu-16gb"),
+            ("engines.stt", "[{kind = \"scripted\"}]"),
+            ("engines.llm", "[{kind = \"scripted\"}]"),
+            ("engines.tts", "[{kind = \"scripted\"}]"),
+            ("engines.turn.model", "turn.onnx"),
+        ]);
         assert_eq!((limit(&both), both.server.max_sessions), (256, 30));
     }
 }
