@@ -45,5 +45,5 @@ fn instance<E: ?Sized + 'static>(loaded: Loaded<E>, scheduler: &Scheduler) -> In
     // A GPU is known to the scheduler, and to the status, even where no call of it takes one from begin to end.
     let id = scheduler.device(device);
     let instance = instance.on(device);
-    if loaded.computes { instance.computing_on(id, 1) } else { instance }
+    if loaded.computes { instance.computing_on(id) } else { instance }
 }

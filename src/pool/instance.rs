@@ -61,10 +61,10 @@ impl<E: ?Sized> Instance<E> {
         self
     }
 
-    /// Each of its calls takes so many permits of a device.
+    /// Each of its calls takes a permit of a device.
     #[must_use]
-    pub fn computing_on(mut self, device: DeviceId, permits: usize) -> Self {
-        self.compute = Compute::Call(device, permits);
+    pub fn computing_on(mut self, device: DeviceId) -> Self {
+        self.compute = Compute::Call(device);
         self
     }
 

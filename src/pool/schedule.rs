@@ -15,7 +15,7 @@ use super::endpoint::{LimitStats, ShareStats};
 use super::queue::{HolderId, Ticket, WaitQueue, Waiter, WorkClass};
 use super::usage::UsageLedger;
 use crate::engine::endpoint::EndpointLimits;
-use choice::{Choice, Device, Member, Place};
+use choice::{Choice, Device, Member, Place, Share};
 
 pub use terms::{Avoid, Compute, DeviceId, MemberId, MemberSpec, PoolId, Rather, Standing, Target};
 
@@ -31,7 +31,7 @@ pub struct Grant {
     pub holder: HolderId,
     /// The instance and its pool; `None` for a step.
     pub member: Option<(PoolId, MemberId)>,
-    device: Option<(DeviceId, usize)>,
+    device: Option<(DeviceId, Share)>,
     /// Seconds charged before the real use is known.
     charged: f64,
 }
@@ -267,10 +267,10 @@ impl Schedule {
 
     /// Gives back what was granted, after `used`.
     pub fn release(&mut self, grant: &Grant, used: Duration, now: Instant) {
-        if let Some((device, permits)) = grant.device
+        if let Some((device, share)) = grant.device
             && let Some(device) = self.devices.get_mut(device.0)
         {
-            device.take_back(permits);
+            device.take_back(share);
         }
         let Some((pool, id)) = grant.member else { return };
         self.usage.charge(grant.holder, used.as_secs_f64() - grant.charged, now);
@@ -314,10 +314,10 @@ impl Schedule {
 
     fn grant(&mut self, ticket: Ticket, waiter: &Waiter<Target>, place: Place, now: Instant) -> Grant {
         let (holder, Place { member, device }) = (waiter.holder, place);
-        if let Some((device, permits)) = device
+        if let Some((device, share)) = device
             && let Some(device) = self.devices.get_mut(device.0)
         {
-            device.give(permits);
+            device.give(share);
         }
         let mut grant = Grant { ticket, holder, member: None, device, charged: 0.0 };
         if let Some(id) = member

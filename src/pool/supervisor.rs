@@ -121,7 +121,7 @@ impl<E: Probed + ?Sized> Supervisor<E> {
         // A probe computes like any call, behind all of them. On a device that stays full it runs without room:
         // what fills it may be the very engine that is tried.
         let _room = match compute {
-            Compute::Call(device, _) => self.pool.scheduler.room(device, Instant::now() + limit).await,
+            Compute::Call(device) => self.pool.scheduler.room(device, Instant::now() + limit).await,
             Compute::None => None,
         };
         let outcome = probe::run(engine, depth, (&name, limit)).await;

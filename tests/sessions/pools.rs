@@ -248,7 +248,7 @@ async fn a_probe_waits_for_room_on_the_device() {
     let scheduler = Scheduler::new(&config);
     let (idle, busy) = (llm("idle", Vec::new()), llm("busy", Vec::new()));
     let on_cpu = |engine: &_, name| {
-        vec![instance(engine, name, 1).computing_on(scheduler.device(antiphon::engine::Device::Cpu), 1)]
+        vec![instance(engine, name, 1).computing_on(scheduler.device(antiphon::engine::Device::Cpu))]
     };
     let pool = |name, engine: &_| ResourcePool::new(name, on_cpu(engine, name), &scheduler, &config);
     let (quiet, loud) = (pool("llm", &idle), pool("other", &busy));

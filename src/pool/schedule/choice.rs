@@ -47,18 +47,28 @@ pub(super) struct Device {
     pub(super) has_beside: bool,
 }
 
-/// Permits of a step that runs beside them.
-const BESIDE: usize = 0;
+/// What somebody has of a device.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Share {
+    /// One of its permits.
+    Permit,
+    /// The one step that may run beside them.
+    Beside,
+}
 
 impl Device {
-    pub(super) fn give(&mut self, permits: usize) {
-        self.in_use += permits;
-        self.has_beside |= permits == BESIDE;
+    pub(super) fn give(&mut self, share: Share) {
+        match share {
+            Share::Permit => self.in_use += 1,
+            Share::Beside => self.has_beside = true,
+        }
     }
 
-    pub(super) fn take_back(&mut self, permits: usize) {
-        self.in_use -= permits;
-        self.has_beside &= permits != BESIDE;
+    pub(super) fn take_back(&mut self, share: Share) {
+        match share {
+            Share::Permit => self.in_use -= 1,
+            Share::Beside => self.has_beside = false,
+        }
     }
 }
 
@@ -76,7 +86,7 @@ pub(super) enum Choice {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) member: Option<MemberId>,
-    pub(super) device: Option<(DeviceId, usize)>,
+    pub(super) device: Option<(DeviceId, Share)>,
 }
 
 /// What a waiter asks of an endpoint that so many sessions use.
@@ -96,11 +106,11 @@ impl Schedule {
     /// Where a waiter could run now.
     pub(super) fn choose(&self, waiter: &Waiter<Target>, now: Instant) -> Choice {
         match waiter.target {
-            Target::Device(device) if self.has_permits(device, 1) => {
-                Choice::Run(Place { member: None, device: Some((device, 1)) })
+            Target::Device(device) if self.has_permit(device) => {
+                Choice::Run(Place { member: None, device: Some((device, Share::Permit)) })
             }
             Target::Device(device) if self.may_go_beside(device, waiter.class) => {
-                Choice::Run(Place { member: None, device: Some((device, BESIDE)) })
+                Choice::Run(Place { member: None, device: Some((device, Share::Beside)) })
             }
             Target::Device(_) => Choice::Wait(None),
             Target::Pool(pool, avoid) => {
@@ -136,7 +146,7 @@ impl Schedule {
         let Some((id, member)) = chosen else { return Choice::Wait(wake) };
         let device = match member.spec.compute {
             Compute::None => None,
-            Compute::Call(device, permits) => Some((device, permits)),
+            Compute::Call(device) => Some((device, Share::Permit)),
         };
         Choice::Run(Place { member: Some(id), device })
     }
@@ -185,13 +195,12 @@ impl Schedule {
     fn may_compute(&self, compute: Compute) -> bool {
         match compute {
             Compute::None => true,
-            Compute::Call(device, permits) => self.has_permits(device, permits),
+            Compute::Call(device) => self.has_permit(device),
         }
     }
 
-    /// A call that needs more permits than there are runs when the device is free.
-    fn has_permits(&self, device: DeviceId, permits: usize) -> bool {
-        self.devices.get(device.0).is_some_and(|d| d.in_use == 0 || d.in_use + permits <= d.permits)
+    fn has_permit(&self, device: DeviceId) -> bool {
+        self.devices.get(device.0).is_some_and(|device| device.in_use < device.permits)
     }
 
     /// One step that a person waits for in silence runs beside the permits: it takes a few milliseconds, and each of the

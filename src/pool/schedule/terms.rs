@@ -48,8 +48,8 @@ pub enum Rather {
 pub enum Compute {
     /// Nothing: it computes elsewhere, or asks for each step by itself.
     None,
-    /// So many permits for the whole call.
-    Call(DeviceId, usize),
+    /// A permit for the whole call.
+    Call(DeviceId),
 }
 
 /// An instance as the schedule sees it.

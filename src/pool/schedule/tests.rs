@@ -25,7 +25,7 @@ fn schedule(slots: &[usize], permits: usize) -> (Schedule, PoolId, DeviceId) {
             pool,
             slots,
             fallback: false,
-            compute: Compute::Call(device, 1),
+            compute: Compute::Call(device),
             limits: None,
         });
     }
@@ -89,7 +89,7 @@ fn the_order_holds_across_pools_and_steps() {
         pool: tts,
         slots: 4,
         fallback: false,
-        compute: Compute::Call(device, 1),
+        compute: Compute::Call(device),
         limits: None,
     });
     let now = Instant::now();

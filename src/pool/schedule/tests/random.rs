@@ -41,7 +41,7 @@ impl World {
         let mut schedule = Schedule::new(16, 0.5);
         let (pools, device) = ([schedule.add_pool(), schedule.add_pool()], schedule.add_device(3));
         for (pool, slots) in [(0, 3), (0, 2), (1, 2), (1, 4)] {
-            let (pool, compute) = (pools[pool], Compute::Call(device, 1));
+            let (pool, compute) = (pools[pool], Compute::Call(device));
             schedule.add_member(MemberSpec { pool, slots, fallback: false, compute, limits: None });
         }
         Self {
