@@ -23,6 +23,7 @@ mod secrets;
 mod sideband;
 mod socket;
 pub mod tls;
+mod unread;
 mod waiting;
 mod websocket;
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get};
 use tokio::sync::Semaphore;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -13,7 +14,7 @@ use yawc::DeflatePool;
 use super::api::config::{self as config_api, ConfigControl};
 use super::config::{ServerConfig, ServerRole};
 use super::secrets::ClientSecrets;
-use super::{api, audio, chat, client_secrets, health, models, pages, realtime, websocket};
+use super::{api, audio, chat, client_secrets, health, models, pages, realtime, unread, websocket};
 use crate::engine::model::ModelInfo;
 use crate::pool::ResourcePoolManager;
 use crate::runtime::Runtime;
@@ -146,6 +147,7 @@ pub fn router(state: ServerState) -> Router {
         ServerRole::Engines => engine_routes(&state).fallback(pages::not_of_engines),
     };
     routes
+        .layer(from_fn_with_state(state.clone(), unread::read_on))
         .layer(header("content-security-policy", CONTENT_SECURITY_POLICY))
         .layer(header("x-content-type-options", "nosniff"))
         .layer(header("referrer-policy", "no-referrer"))

@@ -137,3 +137,52 @@ async fn closing_from_both_sides_at_once_is_one_close_frame() {
         }
     }
 }
+
+/// The head of the next answer on a connection; what its body is, is thrown away.
+async fn status(stream: &mut TcpStream) -> String {
+    let read = async {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("the connection holds"));
+        }
+        let head = String::from_utf8(head).expect("text").to_lowercase();
+        let length = head.split_once("content-length: ").and_then(|(_, rest)| rest.lines().next());
+        let mut body = vec![0; length.map_or(0, |length| length.parse().expect("a length"))];
+        stream.read_exact(&mut body).await.expect("its body");
+        head.lines().next().unwrap_or_default().to_owned()
+    };
+    timeout(DEADLINE, read).await.expect("in time")
+}
+
+/// A connection that is closed over bytes that nobody read is reset, and its client loses the answer.
+#[tokio::test]
+async fn a_request_that_is_refused_before_it_is_whole_gets_its_answer() {
+    let server = start(config()).await;
+    let address = server.address();
+    let field = "--x\r\nContent-Disposition: form-data; name=\"temperature\"\r\n\r\nwarm\r\n";
+    let file = "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\n";
+    let audio = vec![0_u8; 8 << 20];
+    let form = "/v1/audio/transcriptions HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=x";
+    // Nothing reads the second at all.
+    for (path, refusal) in
+        [(form, "http/1.1 400 bad request"), ("/nowhere HTTP/1.1", "http/1.1 404 not found")]
+    {
+        let mut stream = TcpStream::connect(address).await.expect("connects");
+        let length = field.len() + file.len() + audio.len();
+        let head = format!("POST {path}\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{field}{file}");
+        stream.write_all(head.as_bytes()).await.expect("writes");
+        assert_eq!(status(&mut stream).await, refusal);
+        timeout(DEADLINE, stream.write_all(&audio)).await.expect("in time").expect("somebody reads on");
+        let next = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        stream.write_all(next.as_bytes()).await.expect("writes");
+        assert_eq!(status(&mut stream).await, "http/1.1 200 ok", "the connection is as good as before");
+    }
+    // One that waits for leave to send is not asked for what nobody wants.
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    let head = format!(
+        "POST /nowhere HTTP/1.1\r\nHost: {address}\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("writes");
+    assert_eq!(status(&mut stream).await, "http/1.1 404 not found");
+    server.stop().await.expect("everything ends");
+}
