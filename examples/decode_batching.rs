@@ -1,133 +1,130 @@
-//! What a language model's decode steps cost batched and interleaved: `cargo run --release --example decode_batching
-//! [MODEL_DIR] [CONTEXT]`, with `onnx/model.onnx` or `onnx/model_q4.onnx` and a cache in 32 bits. One thread, as the server runs it; both ways take turns in one run, so that a busy machine
-//! slows both.
+//! What answers that are written at once cost, in turn and together: `cargo run --release --example decode_batching
+//! [MODEL_DIR] [CONTEXT] [DEVICE LIBRARY]`. Through the engine, with all that batching costs: caches are put together
+//! whenever an answer begins, and taken apart when it ends. Both ways take turns in one run, on one thread each. On the
+//! CPU it is CPU time that is compared, so that a busy machine slows neither; on a GPU (`cuda:0`, with the ONNX Runtime
+//! for it) it is the clock.
 //!
-//! Batched: one step of the graph for N answers. Interleaved: N steps of one answer each. Once with caches of the
-//! same length, which is batching's best case; once with lengths from a quarter to seven quarters of CONTEXT, as
-//! talks of different age have them: a batch is padded to the longest. What it costs to copy caches together
-//! whenever an answer begins or ends is not counted.
+//! Once with talks of the same length, which is batching's best case; once with lengths from a quarter to seven quarters
+//! of CONTEXT, as talks of different age have them. What each talk begins with was read before, so that nearly all steps
+//! write; answers are of different length, and each that ends is followed by another of its talk.
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context, Error, Result};
-use ort::environment::Environment;
-use ort::session::{Session, SessionInputValue};
-use ort::value::{DynValue, Tensor};
+use antiphon::backend::onnx_llm::{OnnxLlm, OnnxLlmConfig};
+use antiphon::engine::compute::{Unlimited, Urgency};
+use antiphon::engine::llm::{
+    ChatMessage, ChatRole, LlmEngine, LlmEvent, LlmRequest, TokenUsage, ToolChoice, Truncation,
+};
+use antiphon::engine::{CancelFlag, Device};
+use anyhow::{Error, Result};
+use futures::StreamExt;
+use futures::future::try_join_all;
+use nix::sys::resource::{UsageWho, getrusage};
 use tokio::time::Instant;
 
-const ROUNDS: usize = 60;
+const LIBRARY: &str = ".cache/onnxruntime/libonnxruntime.so";
+const ROUNDS: usize = 2;
+/// Tokens of a talk's answers, one after the other; each talk begins at another of them.
+const ANSWERS: [u32; 4] = [12, 20, 8, 16];
 
-fn main() -> Result<()> {
+#[tokio::main]
+async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let model = arguments.next().unwrap_or_else(|| "models/starter/llm".to_owned());
+    let model: PathBuf = arguments.next().map_or_else(|| "models/starter/llm".into(), PathBuf::from);
     let context: usize = arguments.next().map_or(Ok(300), |text| text.parse())?;
-    let library =
-        ort::init_from(".cache/onnxruntime/libonnxruntime.so").context("run `scripts/setup` first")?;
-    let files = ["model", "model_q4"].map(|name| format!("{model}/onnx/{name}.onnx"));
-    let file = files.iter().find(|file| Path::new(file).is_file()).context("no graph there")?;
-    let mut session = open(&library.build()?, file).map_err(Error::msg)?;
-    let head_size = head_size(Path::new(&model))?;
-    println!("{model}, {context} tokens of context, one thread, fastest of {ROUNDS} rounds");
-    println!("lengths  answers   batched ms   interleaved ms   batched / interleaved");
-    for (kind, spread) in [("equal", false), ("mixed", true)] {
-        for answers in [2, 4, 8, 16] {
-            let lengths: Vec<usize> = (0..answers)
-                .map(|at| if spread { context / 4 + context * 3 / 2 * at / (answers - 1) } else { context })
-                .collect();
-            let (batched, interleaved) = measure(&mut session, &lengths, head_size)?;
-            let ratio = batched.as_secs_f64() / interleaved.as_secs_f64();
-            println!("{kind:<7} {answers:>8} {:>12.2} {:>16.2} {ratio:>23.2}", ms(batched), ms(interleaved));
+    let device: Device = arguments.next().map_or(Ok(Device::Cpu), |text| text.parse())?;
+    let library = arguments.next().unwrap_or_else(|| LIBRARY.to_owned());
+    let engine = |batching| {
+        let (model, batching) = (model.clone(), Some(batching));
+        let config =
+            OnnxLlmConfig { model, device, prefix_cache_mib: 1024, batching, ..OnnxLlmConfig::default() };
+        OnnxLlm::load(&config, Path::new(&library), Arc::new(Unlimited))
+    };
+    let (in_turn, together) = (engine(false)?, engine(true)?);
+    let clock = if device.is_gpu() { "ms" } else { "CPU ms" };
+    println!("{}, talks of {context} letters, on {}, one thread", model.display(), together.device());
+    println!("{clock} for a token of each answer, the least of {ROUNDS} rounds");
+    println!("lengths  answers   talks' tokens     in turn    together   together / in turn   same text");
+    for (kind, is_mixed) in [("equal", false), ("mixed", true)] {
+        for answers in [2, 4, 8] {
+            let length =
+                |at| if is_mixed { context / 4 + context * 3 / 2 * at / (answers - 1) } else { context };
+            let talks: Vec<String> = (0..answers).map(|at| talk(at, length(at))).collect();
+            let (shortest, longest) =
+                (read(&in_turn, &talks[0]).await?, read(&in_turn, &talks[answers - 1]).await?);
+            let (mut least, mut least_together, mut same) = (f64::MAX, f64::MAX, 0);
+            for _ in 0..ROUNDS {
+                let (ms, texts) = measure(&in_turn, &talks).await?;
+                let (ms_together, texts_together) = measure(&together, &talks).await?;
+                (least, least_together) = (least.min(ms), least_together.min(ms_together));
+                same = texts.iter().zip(&texts_together).filter(|(one, other)| one == other).count();
+            }
+            let (ratio, tokens) = (least_together / least, format!("{shortest} to {longest}"));
+            println!(
+                "{kind:<7} {answers:>8} {tokens:>15} {least:>11.2} {least_together:>11.2} {ratio:>20.2} {same:>8}/{answers}"
+            );
         }
     }
     Ok(())
 }
 
-fn open(environment: &Environment, graph: &str) -> Result<Session, String> {
-    let builder = Session::builder(environment).map_err(|error| error.to_string())?;
-    let builder = builder.with_intra_threads(1).map_err(|error| error.to_string())?;
-    let mut builder = builder.with_memory_pattern(false).map_err(|error| error.to_string())?;
-    builder.commit_from_file(graph).map_err(|error| error.to_string())
+/// Letters that no other talk begins with.
+fn talk(at: usize, length: usize) -> String {
+    ('a'..='z').cycle().nth(at).map(String::from).unwrap_or_default().repeat(length)
 }
 
-fn ms(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1_000.0
-}
-
-/// Time to make one token for each of the answers: in one step, and in a step each.
-fn measure(session: &mut Session, lengths: &[usize], head_size: usize) -> Result<(Duration, Duration)> {
-    let names: Vec<String> = session.inputs().iter().map(|input| input.name().to_owned()).collect();
-    let longest = lengths.iter().max().copied().unwrap_or_default();
-    let batch = Step::new(session, &names, (lengths.len(), longest, head_size))?;
-    let singles: Vec<Step> = lengths
-        .iter()
-        .map(|length| Step::new(session, &names, (1, *length, head_size)))
-        .collect::<Result<_>>()?;
-    let (mut batched, mut interleaved) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        let start = Instant::now();
-        batch.run(session)?;
-        let middle = Instant::now();
-        for single in &singles {
-            single.run(session)?;
+/// Milliseconds for one token of each answer, and what each talk was answered.
+async fn measure(engine: &OnnxLlm, talks: &[String]) -> Result<(f64, Vec<String>)> {
+    for talk in talks {
+        read(engine, talk).await?;
+    }
+    let begin = (cpu_ms()?, Instant::now());
+    let writing = talks.iter().enumerate().map(|(at, talk)| async move {
+        let (mut tokens, mut all) = (0, String::new());
+        for turn in 0..ANSWERS.len() {
+            let (text, usage) = write(engine, talk, ANSWERS[(at + turn) % ANSWERS.len()]).await?;
+            tokens += usage.output;
+            all += &text;
         }
-        batched.push(middle - start);
-        interleaved.push(middle.elapsed());
-    }
-    Ok((fastest(&batched), fastest(&interleaved)))
+        Ok::<_, Error>((tokens, all))
+    });
+    let (tokens, texts): (Vec<u32>, Vec<String>) = try_join_all(writing).await?.into_iter().unzip();
+    let ms =
+        if engine.device().is_gpu() { begin.1.elapsed().as_secs_f64() * 1e3 } else { cpu_ms()? - begin.0 };
+    Ok((ms * talks.len() as f64 / f64::from(tokens.iter().sum::<u32>()), texts))
 }
 
-fn fastest(times: &[Duration]) -> Duration {
-    // What others on the machine take is not what the step costs.
-    times.iter().min().copied().unwrap_or_default()
+/// Reads what a talk begins with; its tokens.
+async fn read(engine: &OnnxLlm, talk: &str) -> Result<u32> {
+    Ok(write(engine, talk, 1).await?.1.input)
 }
 
-/// The size of a head, for graphs that leave it open.
-fn head_size(model: &Path) -> Result<usize> {
-    let settings: serde_json::Value = serde_json::from_slice(&std::fs::read(model.join("config.json"))?)?;
-    let number = |key: &str| settings[key].as_u64().and_then(|number| usize::try_from(number).ok());
-    let by_heads = || Some(number("hidden_size")? / number("num_attention_heads")?.max(1));
-    number("head_dim").or_else(by_heads).context("config.json tells no size of a head")
-}
-
-/// One decode step for `batch` answers whose caches hold `context` tokens.
-struct Step {
-    inputs: Vec<(String, DynValue)>,
-}
-
-impl Step {
-    fn new(
-        session: &Session,
-        names: &[String],
-        (batch, context, head_size): (usize, usize, usize),
-    ) -> Result<Self> {
-        let mut inputs = Vec::new();
-        for (name, input) in names.iter().zip(session.inputs()) {
-            let value: DynValue = match name.as_str() {
-                "input_ids" => Tensor::from_array(([batch, 1], vec![7_i64; batch]))?.into_dyn(),
-                "attention_mask" => {
-                    Tensor::from_array(([batch, context + 1], vec![1_i64; batch * (context + 1)]))?.into_dyn()
-                }
-                "position_ids" => Tensor::from_array(([batch, 1], vec![context as i64; batch]))?.into_dyn(),
-                cache => {
-                    let shape =
-                        input.dtype().tensor_shape().with_context(|| format!("{cache} has no shape"))?;
-                    let (heads, size) =
-                        (usize::try_from(shape[1])?, usize::try_from(shape[3]).unwrap_or(head_size));
-                    let values = vec![0.01_f32; batch * heads * context * size];
-                    Tensor::from_array(([batch, heads, context, size], values))?.into_dyn()
-                }
-            };
-            inputs.push((name.clone(), value));
+/// Writes one answer.
+async fn write(engine: &OnnxLlm, talk: &str, tokens: u32) -> Result<(String, TokenUsage)> {
+    let request = LlmRequest {
+        messages: [ChatMessage::text(ChatRole::User, talk)].into(),
+        tools: [].into(),
+        tool_choice: ToolChoice::Auto,
+        max_tokens: Some(tokens),
+        truncation: Truncation::default(),
+        urgency: Urgency::default(),
+    };
+    let mut events = engine.generate(request, CancelFlag::new());
+    let mut text = String::new();
+    while let Some(event) = events.next().await {
+        match event.map_err(Error::msg)? {
+            LlmEvent::Text(piece) => text += &piece,
+            LlmEvent::Done { usage, .. } => return Ok((text, usage)),
+            _ => {}
         }
-        Ok(Self { inputs })
     }
+    anyhow::bail!("the answer has no end")
+}
 
-    fn run(&self, session: &mut Session) -> Result<()> {
-        let inputs: Vec<(&str, SessionInputValue<'_>)> =
-            self.inputs.iter().map(|(name, value)| (name.as_str(), value.into())).collect();
-        session.run(inputs)?;
-        Ok(())
-    }
+fn cpu_ms() -> Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let ms = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 * 1e3 + time.tv_usec() as f64 / 1e3;
+    Ok(ms(usage.user_time()) + ms(usage.system_time()))
 }

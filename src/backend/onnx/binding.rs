@@ -56,6 +56,11 @@ impl Binding {
         self.bound.bind_output_to_device(output, &self.host).map_err(text)
     }
 
+    /// An output is written into `value`. For one run.
+    pub(in crate::backend) fn fill(&mut self, output: &str, value: &mut DynValue) -> Result<(), String> {
+        self.bound.bind_output(output, value).map_err(text)
+    }
+
     /// Lets go of outputs. ONNX Runtime would write the next run's into the memory of the last one's.
     pub(in crate::backend) fn clear_outputs(&mut self) {
         self.bound.clear_outputs();
@@ -82,7 +87,7 @@ impl Binding {
 }
 
 /// Memory of a device.
-fn memory(device: Device) -> Result<MemoryInfo<'static>, String> {
+pub(super) fn memory(device: Device) -> Result<MemoryInfo<'static>, String> {
     let (name, number) = match device {
         Device::Cpu => (AllocationDevice::CPU, 0),
         Device::Cuda(number) => (AllocationDevice::CUDA, i32::try_from(number).unwrap_or_default()),
@@ -91,6 +96,6 @@ fn memory(device: Device) -> Result<MemoryInfo<'static>, String> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
-fn text(error: ort::Error) -> String {
+pub(super) fn text(error: ort::Error) -> String {
     error.to_string()
 }

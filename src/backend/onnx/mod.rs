@@ -7,6 +7,7 @@ mod binding;
 mod cache;
 mod cuda;
 mod environment;
+mod gather;
 mod logits;
 
 use std::path::Path;
@@ -14,13 +15,14 @@ use std::path::Path;
 use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch};
 use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 pub(super) use self::binding::Binding;
 pub(super) use self::cache::{CacheSlot, PAST};
 pub(super) use self::cuda::{settle, settle_for};
 pub use self::environment::environment;
-pub(super) use self::logits::last_row;
+pub(super) use self::gather::{Gather, Row};
+pub(super) use self::logits::{last_row, last_rows};
 use super::LoadError;
 use crate::engine::Device;
 
@@ -66,7 +68,7 @@ pub(super) fn open(
         reason,
         next_step: "Run `scripts/setup` to install it (`scripts/setup --cuda` for GPUs), or set `engines.onnxruntime`".into(),
     })?;
-    build(&environment, graph, room).map_err(|error| {
+    builder(&environment, room).and_then(|mut builder| builder.commit_from_file(graph)).map_err(|error| {
         let reason = error.to_string();
         // The file is as good as it was: it is the GPU that cannot take it.
         if room.device.is_gpu() && is_of_gpu(&reason) {
@@ -82,16 +84,16 @@ pub(super) fn inputs(session: &Session) -> Vec<&str> {
     session.inputs().iter().map(ort::value::Outlet::name).collect()
 }
 
-fn build(environment: &ort::environment::Environment, graph: &Path, room: Room) -> ort::Result<Session> {
-    Session::builder(environment)?
+fn builder(environment: &ort::environment::Environment, room: Room) -> ort::Result<SessionBuilder> {
+    let builder = Session::builder(environment)?
         .with_intra_threads(1)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         // Patterns are remembered for each shape, and nearly every run has another.
         .with_memory_pattern(false)?
-        .with_execution_providers(provider(room).as_slice())?
-        .commit_from_file(graph)
+        .with_execution_providers(provider(room).as_slice())?;
+    Ok(builder)
 }
 
 /// The provider of a GPU; none for the CPU, which is always there.

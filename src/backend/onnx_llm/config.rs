@@ -14,7 +14,7 @@ use crate::engine::cost::OwnCost;
 pub struct OnnxLlmConfig {
     /// Name in logs, metrics and errors.
     pub name: String,
-    /// Answers written at once, a token each in turn.
+    /// Answers written at once, a token each.
     pub slots: usize,
     /// It serves only where no other engine of its list is healthy.
     pub fallback: bool,
@@ -38,6 +38,9 @@ pub struct OnnxLlmConfig {
     /// Memory of its device for what was read of talks lately, in MiB, so that a turn reads only what is new; 0 reads everything
     /// again. 256 holds 30 talks of 2,000 tokens of the starter model (4 KiB a token).
     pub prefix_cache_mib: usize,
+    /// Answers that are written at once make their steps together, which reads the weights once for all; without it in
+    /// turn. By default together where the weights are of 100 MiB or more: below, copying caches costs what it saves.
+    pub batching: Option<bool>,
     /// How tokens are chosen.
     pub sampling: SamplingConfig,
     /// What the operator knows of its cost; the rest is worked out from the model's files.
@@ -59,6 +62,7 @@ impl Default for OnnxLlmConfig {
             max_context: 4096,
             max_tokens: 512,
             prefix_cache_mib: 256,
+            batching: None,
             sampling: SamplingConfig::default(),
             cost: OwnCost::default(),
         }

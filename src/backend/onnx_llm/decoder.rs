@@ -4,14 +4,14 @@
 //! What comes out of a step as cache goes into the next as it is, wherever it lies: on a GPU it never leaves it. Logits
 //! alone come to the CPU.
 
-use half::f16;
-use ort::memory::AllocationDevice;
+use std::path::Path;
+
 use ort::session::Session;
-use ort::value::{DynTensorValueType, DynValue, PrimitiveTensorElementType, Tensor, TensorElementType};
+use ort::value::{DynValue, TensorElementType};
 use serde_json::Value;
 
-use super::prefix::Remembered;
-use crate::backend::onnx::{Binding, CacheSlot, PAST, last_row};
+use super::cache::{Batch, Cache, Padding};
+use crate::backend::onnx::{Binding, CacheSlot, Gather, PAST, last_rows};
 use crate::engine::Device;
 
 const LOGITS: &str = "logits";
@@ -24,74 +24,9 @@ pub(super) struct Decoder {
     cache: Vec<CacheSlot>,
     /// What the next step reads and writes; empty between two steps, so that no cache is held here.
     binding: Binding,
-}
-
-/// What the model remembers of one answer so far.
-#[derive(Debug)]
-pub(super) struct Cache {
-    values: Vec<DynValue>,
-    len: usize,
-}
-
-impl Cache {
-    /// A cache that belongs to no model: what is left where one was taken.
-    pub(super) fn nothing() -> Self {
-        Self { values: Vec::new(), len: 0 }
-    }
-
-    /// Tokens in it.
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-}
-
-impl Remembered for Cache {
-    fn bytes(&self) -> usize {
-        let count = |value: &DynValue| value.dtype().tensor_shape().map_or(0, |shape| shape.num_elements());
-        let number = |value: &DynValue| match value.dtype().tensor_type() {
-            Some(TensorElementType::Float16 | TensorElementType::Bfloat16) => size_of::<f16>(),
-            _ => size_of::<f32>(),
-        };
-        self.values.iter().map(|value| count(value) * number(value)).sum()
-    }
-
-    /// Only of caches in 32 and 16 bits that hold every token; others are read again.
-    fn prefix(&self, tokens: usize) -> Option<Self> {
-        let part = |value: &DynValue| {
-            let lengths = (tokens, self.len);
-            let fetched = fetched(value)?;
-            let value = fetched.as_ref().unwrap_or(value);
-            first_tokens::<f32>(value, lengths).or_else(|| first_tokens::<f16>(value, lengths))
-        };
-        Some(Self { values: self.values.iter().map(part).collect::<Option<_>>()?, len: tokens })
-    }
-}
-
-/// A copy on the CPU of a tensor that lies elsewhere; the outer `None` where that fails. The first step that reads the
-/// part that is made of it brings that back.
-#[expect(clippy::option_option, reason = "what needs no copy has none, what cannot be copied is given up")]
-fn fetched(value: &DynValue) -> Option<Option<DynValue>> {
-    let tensor = value.view().downcast::<DynTensorValueType>().ok()?;
-    if tensor.memory_info().is_cpu_accessible() {
-        return Some(None);
-    }
-    Some(Some(tensor.to(AllocationDevice::CPU, 0).ok()?.into_dyn()))
-}
-
-/// The first `tokens` of a tensor of batch 1, heads, `length` tokens, head size.
-fn first_tokens<T>(value: &DynValue, (tokens, length): (usize, usize)) -> Option<DynValue>
-where
-    T: PrimitiveTensorElementType + std::fmt::Debug + Copy + 'static,
-{
-    let (shape, values) = value.try_extract_tensor::<T>().ok()?;
-    let &[1, heads, held, size] = &shape[..] else { return None };
-    let [heads, held, size] = [heads, held, size].map(|side| usize::try_from(side).unwrap_or_default());
-    if held != length || tokens > length {
-        return None; // a cache that has let its beginning go, by a window
-    }
-    let head = |head: usize| &values[head * length * size..][..tokens * size];
-    let kept: Vec<T> = (0..heads).flat_map(head).copied().collect();
-    Some(Tensor::from_array(([1, heads, tokens, size], kept)).ok()?.into_dyn())
+    gather: Gather,
+    /// Where answers that step together have room.
+    pub(super) padding: Padding,
 }
 
 /// Which of the optional inputs there are.
@@ -106,8 +41,13 @@ struct Inputs {
 
 impl Decoder {
     /// Checks that the graph keeps the contract. `config` is the model's `config.json`, which gives the sizes
-    /// that the graph leaves open; `device` is where the session computes.
-    pub(super) fn new(session: Session, config: &Value, device: Device) -> Result<Self, String> {
+    /// that the graph leaves open; `device` is where the session computes; `library` is ONNX Runtime's.
+    pub(super) fn new(
+        session: Session,
+        config: &Value,
+        device: Device,
+        library: &Path,
+    ) -> Result<Self, String> {
         let mut inputs = Inputs::default();
         let mut cache = Vec::new();
         for input in session.inputs() {
@@ -138,7 +78,8 @@ impl Decoder {
         match logits.and_then(|output| output.dtype().tensor_type()) {
             Some(TensorElementType::Float32 | TensorElementType::Float16) => {
                 let binding = Binding::new(&session, device)?;
-                Ok(Self { session, inputs, cache, binding })
+                let gather = Gather::new(&session, device, library)?;
+                Ok(Self { session, inputs, cache, binding, gather, padding: Padding::default() })
             }
             kind => Err(format!("its logits are {kind:?}; take an export with Float32 or Float16 logits")),
         }
@@ -147,68 +88,103 @@ impl Decoder {
     /// A cache of no tokens.
     pub(super) fn empty_cache(&self) -> Result<Cache, String> {
         let values = self.cache.iter().map(|slot| slot.empty(&self.session)).collect::<Result<_, _>>()?;
-        Ok(Cache { values, len: 0 })
+        Cache::of(Batch { values, width: 0, rows: 1 }, &[0]).pop().ok_or_else(|| "there is no row".into())
     }
 
-    /// Appends `tokens` to the cache; the logits of what follows the last of them. After an error the cache is
-    /// of no more use.
+    /// The first `tokens` of a cache, copied where it holds more or others hold it too; `None` where that cannot be had.
+    pub(super) fn first(&mut self, cache: &Cache, tokens: usize) -> Option<Cache> {
+        cache.first(tokens, self.padding, &mut self.gather).ok()
+    }
+
+    /// Appends `tokens` to the cache; the logits of what follows the last of them. After an error the cache is as it was.
     pub(super) fn step(&mut self, cache: &mut Cache, tokens: &[i64]) -> Result<Vec<f32>, String> {
-        self.append(cache, tokens, true).map(Option::unwrap_or_default)
+        let logits = self.append(&mut [cache], tokens, true)?;
+        logits.into_iter().next().ok_or_else(|| "no logits came out".into())
     }
 
     /// The same where more follows: the logits, one row for each token in many exports, stay where they were computed.
     pub(super) fn read(&mut self, cache: &mut Cache, tokens: &[i64]) -> Result<(), String> {
-        self.append(cache, tokens, false).map(drop)
+        self.append(&mut [cache], tokens, false).map(drop)
     }
 
-    /// `wants_logits`: they come to the CPU, and are answered.
+    /// Appends a token to each cache, in one step; the logits of what follows each.
+    pub(super) fn step_together(
+        &mut self,
+        caches: &mut [&mut Cache],
+        tokens: &[i64],
+    ) -> Result<Vec<Vec<f32>>, String> {
+        self.append(caches, tokens, true)
+    }
+
+    /// Appends as many of `tokens` to each cache. `wants_logits`: they come to the CPU, and are answered.
     fn append(
         &mut self,
-        cache: &mut Cache,
+        caches: &mut [&mut Cache],
         tokens: &[i64],
         wants_logits: bool,
-    ) -> Result<Option<Vec<f32>>, String> {
-        let outcome = self.bind(cache, tokens, wants_logits).and_then(|()| self.run(wants_logits));
+    ) -> Result<Vec<Vec<f32>>, String> {
+        let past: Vec<&Cache> = caches.iter().map(|cache| &**cache).collect();
+        let batch = Cache::join(&past, self.padding, &mut self.gather)?;
+        let lens: Vec<usize> = past.iter().map(|cache| cache.len()).collect();
+        let outcome = self.bind((&batch, &lens), tokens, wants_logits).and_then(|()| self.run(wants_logits));
         self.binding.clear(); // it would keep the caches of this step until the next one
         let (logits, values) = outcome?;
-        *cache = Cache { values, len: cache.len + tokens.len() };
+        let (rows, new) = (batch.rows, tokens.len() / batch.rows);
+        let lens: Vec<usize> = lens.into_iter().map(|len| len + new).collect();
+        let grown = Cache::of(Batch { values, width: batch.width + new, rows }, &lens);
+        caches.iter_mut().zip(grown).for_each(|(cache, grown)| **cache = grown);
         Ok(logits)
     }
 
     /// Says what the next step reads, and where what it writes is to lie.
-    fn bind(&mut self, cache: &Cache, tokens: &[i64], wants_logits: bool) -> Result<(), String> {
-        let (inputs, len) = (self.inputs, cache.len + tokens.len());
+    fn bind(
+        &mut self,
+        (batch, lens): (&Batch, &[usize]),
+        tokens: &[i64],
+        wants_logits: bool,
+    ) -> Result<(), String> {
+        let (inputs, padding, rows) = (self.inputs, self.padding, lens.len());
+        let new = tokens.len() / rows;
         let binding = &mut self.binding;
-        binding.feed("input_ids", vec![1, tokens.len()], tokens.to_vec())?;
+        binding.feed("input_ids", vec![rows, new], tokens.to_vec())?;
         if inputs.attention_mask {
-            binding.feed("attention_mask", vec![1, len], vec![1_i64; len])?;
+            let mask = lens.iter().flat_map(|len| mask(len + new, batch.width + new, padding)).collect();
+            binding.feed::<i64>("attention_mask", vec![rows, batch.width + new], mask)?;
         }
         if inputs.position_ids {
-            let positions = (cache.len as i64..len as i64).collect();
-            binding.feed::<i64>("position_ids", vec![1, tokens.len()], positions)?;
+            let positions = lens.iter().flat_map(|len| *len as i64..(len + new) as i64).collect();
+            binding.feed::<i64>("position_ids", vec![rows, new], positions)?;
         }
         if inputs.use_cache_branch {
-            binding.feed("use_cache_branch", vec![1], vec![cache.len > 0])?;
+            binding.feed("use_cache_branch", vec![1], vec![batch.width > 0])?;
         }
         if let Some(sides) = inputs.num_logits_to_keep {
             binding.feed("num_logits_to_keep", vec![1; sides], vec![1_i64])?;
         }
-        for (slot, value) in self.cache.iter().zip(&cache.values) {
+        for (slot, value) in self.cache.iter().zip(&batch.values) {
             binding.pass(&slot.past, value)?;
             binding.keep(&slot.present)?;
         }
         if wants_logits { binding.fetch(LOGITS) } else { binding.keep(LOGITS) }
     }
 
-    /// Makes the step that is bound: the logits of what follows, and the cache.
-    fn run(&mut self, wants_logits: bool) -> Result<(Option<Vec<f32>>, Vec<DynValue>), String> {
+    /// Makes the step that is bound: the logits of what follows each answer, if they are wanted, and the caches.
+    fn run(&mut self, wants_logits: bool) -> Result<(Vec<Vec<f32>>, Vec<DynValue>), String> {
         let mut outputs = self.binding.run(&mut self.session, None)?;
         let logits = outputs.get(LOGITS).ok_or("no logits came out")?;
-        let logits = wants_logits.then(|| last_row(logits)).transpose()?;
+        let logits = if wants_logits { last_rows(logits)? } else { Vec::new() };
         let present =
             |slot: &CacheSlot| outputs.remove(&slot.present).ok_or("a part of the cache did not come out");
         Ok((logits, self.cache.iter().map(present).collect::<Result<_, _>>()?))
     }
+}
+
+/// 1 for each token of a row, 0 for its room.
+fn mask(len: usize, width: usize, padding: Padding) -> impl Iterator<Item = i64> {
+    (0..width).map(move |at| match padding {
+        Padding::After => i64::from(at < len),
+        Padding::Before => i64::from(at >= width - len),
+    })
 }
 
 /// Heads of a cache and their size, as `config.json` tells them.

@@ -1,14 +1,17 @@
 //! A language model in ONNX Runtime: any decoder that the hub's exporters write, with its tokenizer and chat
 //! template.
 //!
-//! One thread owns the graph and writes up to `slots` answers, a token each in turn. ONNX Runtime computes on that
-//! thread alone: more threads for a step of a small model cost more than they gain, and the cores have other work.
+//! One thread owns the graph and writes up to `slots` answers, a token each, in turn or together (`batching`). ONNX
+//! Runtime computes on that thread alone: more threads for a step of a small model cost more than they gain, and the
+//! cores have other work.
 //!
 //! What was read of a talk is kept (`prefix`), so that a turn costs what is new in it and not the whole talk again.
 //!
 //! Read [`OnnxLlm`] first, then `executor` and `sequence`.
 
 mod answer;
+mod batching;
+mod cache;
 mod config;
 mod cost;
 mod decoder;

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use tokenizers::Tokenizer;
 
 use super::answer::{Answer, CallForm, THOUGHT_END};
+use super::batching::Batching;
+use super::cache::Cache;
 use super::config::OnnxLlmConfig;
-use super::decoder::{Cache, Decoder};
+use super::decoder::Decoder;
 use super::ends::end_tokens;
-use super::files::Files;
+use super::files::{Files, weight_bytes};
 use super::prefix::PrefixCache;
 use super::sampler::Sampling;
 use super::template::ChatTemplate;
@@ -45,6 +47,8 @@ pub(super) struct Model {
     pub(super) gate: Arc<dyn ComputeGate>,
     /// What was read lately.
     pub(super) prefixes: PrefixCache<Cache>,
+    /// How several answers step together; `None`: they take turns.
+    pub(super) batching: Option<Batching>,
 }
 
 /// A request as tokens.
@@ -80,8 +84,10 @@ impl Model {
         let invalid = |reason| files.invalid_path(graph.clone(), reason);
         let room = config.room(device);
         let session = onnx::open(room, engine, &graph, library, invalid)?;
-        let decoder = Decoder::new(session, &settings, device);
-        let decoder = decoder.map_err(|reason| files.invalid_path(graph, reason))?;
+        let invalid = |reason| files.invalid_path(graph.clone(), reason);
+        let mut decoder = Decoder::new(session, &settings, device, library).map_err(invalid)?;
+        let batching = Batching::settle(config, &mut decoder, weight_bytes(&graph));
+        let batching = batching.map_err(|reason| LoadError::Start { engine: engine.to_owned(), reason })?;
         let generation = files.optional_json("generation_config.json");
         let ends = end_tokens(&generation, &settings, &tokenizer);
         if ends.is_empty() {
@@ -105,6 +111,7 @@ impl Model {
             device,
             gate,
             prefixes,
+            batching,
         })
     }
 

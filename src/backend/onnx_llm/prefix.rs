@@ -12,9 +12,6 @@ const WORTH_IT: usize = 16;
 pub(super) trait Remembered: Sized {
     /// Its size.
     fn bytes(&self) -> usize;
-
-    /// A copy of what it remembers of its first `tokens`; `None` where that cannot be had.
-    fn prefix(&self, tokens: usize) -> Option<Self>;
 }
 
 /// Recent caches, bounded by their bytes; the one that was not used for longest goes first.
@@ -38,8 +35,13 @@ impl<C: Remembered> PrefixCache<C> {
     }
 
     /// The longest beginning of `prompt` that was read before, and how long it is: short of the whole, as the last
-    /// token must be read for what follows it.
-    pub(super) fn take(&mut self, prompt: &[i64]) -> Option<(C, usize)> {
+    /// token must be read for what follows it. `first` copies what is remembered of the first tokens; `None` where that
+    /// cannot be had.
+    pub(super) fn take(
+        &mut self,
+        prompt: &[i64],
+        first: impl FnOnce(&C, usize) -> Option<C>,
+    ) -> Option<(C, usize)> {
         let most = prompt.len().saturating_sub(1);
         let common = |entry: &Entry<C>| {
             let pairs = entry.tokens.iter().zip(&prompt[..most]);
@@ -57,7 +59,7 @@ impl<C: Remembered> PrefixCache<C> {
             self.bytes -= entry.cache.bytes();
             return Some((entry.cache, tokens)); // it goes on from there
         }
-        let copy = entry.cache.prefix(tokens);
+        let copy = first(&entry.cache, tokens);
         self.entries.push_back(entry); // it may be another's, or the same talk's from before an interruption
         Some((copy?, tokens))
     }
@@ -97,10 +99,10 @@ mod tests {
         fn bytes(&self) -> usize {
             self.0.len()
         }
+    }
 
-        fn prefix(&self, tokens: usize) -> Option<Self> {
-            Some(Self(self.0[..tokens].to_vec()))
-        }
+    fn take(cache: &mut PrefixCache<Held>, prompt: &[i64]) -> Option<(Held, usize)> {
+        cache.take(prompt, |held, tokens| Some(Held(held.0[..tokens].to_vec())))
     }
 
     fn put(cache: &mut PrefixCache<Held>, tokens: &[i64]) {
@@ -116,11 +118,15 @@ mod tests {
         let mut cache = PrefixCache::new(1_000);
         put(&mut cache, &talk(1, 40));
         put(&mut cache, &talk(2, 60));
-        let (held, tokens) = cache.take(&talk(1, 50)).expect("its own");
+        let (held, tokens) = take(&mut cache, &talk(1, 50)).expect("its own");
         assert_eq!((held.0, tokens), (talk(1, 40), 40));
-        assert_eq!(cache.take(&talk(1, 50)).map(|(_, tokens)| tokens), Some(20), "what all talks begin with");
         assert_eq!(
-            cache.take(&talk(2, 61)).map(|(_, tokens)| tokens),
+            take(&mut cache, &talk(1, 50)).map(|(_, tokens)| tokens),
+            Some(20),
+            "what all talks begin with"
+        );
+        assert_eq!(
+            take(&mut cache, &talk(2, 61)).map(|(_, tokens)| tokens),
             Some(60),
             "and the other is still there"
         );
@@ -130,8 +136,11 @@ mod tests {
     fn the_last_token_is_always_left_to_read() {
         let mut cache = PrefixCache::new(1_000);
         put(&mut cache, &talk(1, 40));
-        assert_eq!(cache.take(&talk(1, 40)).map(|(held, tokens)| (held.0.len(), tokens)), Some((39, 39)));
-        assert_eq!(cache.take(&[]), None);
+        assert_eq!(
+            take(&mut cache, &talk(1, 40)).map(|(held, tokens)| (held.0.len(), tokens)),
+            Some((39, 39))
+        );
+        assert_eq!(take(&mut cache, &[]), None);
     }
 
     #[test]
@@ -140,7 +149,7 @@ mod tests {
         put(&mut cache, &talk(1, 40));
         let mut cut = talk(1, 30);
         cut.extend([7, 8, 9]);
-        assert_eq!(cache.take(&cut).map(|(held, _)| held.0), Some(talk(1, 30)));
+        assert_eq!(take(&mut cache, &cut).map(|(held, _)| held.0), Some(talk(1, 30)));
     }
 
     #[test]
@@ -161,7 +170,7 @@ mod tests {
             for (of, length, asks) in talks {
                 let tokens = talk(of, length);
                 if asks {
-                    if let Some((held, count)) = cache.take(&tokens) {
+                    if let Some((held, count)) = take(&mut cache, &tokens) {
                         prop_assert_eq!(&held.0[..], &tokens[..count]);
                         prop_assert!(count < tokens.len());
                     }

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::answer::{Answer, Part};
-use super::decoder::Cache;
+use super::cache::Cache;
 use super::detokenizer::Detokenizer;
 use super::model::{Model, Prompt};
 use super::sampler::Sampler;
@@ -29,17 +29,6 @@ pub(super) struct Job {
     pub(super) request: LlmRequest,
     pub(super) cancel: CancelFlag,
     pub(super) events: mpsc::Sender<Event>,
-}
-
-/// What a sequence did in its turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// A step of the model.
-    Worked,
-    /// Nothing: its reader has no room.
-    Waits,
-    /// It is over.
-    Ended,
 }
 
 /// One answer while it is written.
@@ -70,7 +59,8 @@ impl Sequence {
         }
         let prepared = model.prompt(&job.request).and_then(|prompt| {
             let tokens: Vec<i64> = prompt.tokens.iter().map(|token| i64::from(*token)).collect();
-            let start = match model.prefixes.take(&tokens) {
+            let first = |cache: &Cache, tokens| model.decoder.first(cache, tokens);
+            let start = match model.prefixes.take(&tokens, first) {
                 Some(kept) => kept,
                 None => (model.decoder.empty_cache().map_err(|reason| failed(model, reason))?, 0),
             };
@@ -119,42 +109,35 @@ impl Sequence {
         self.job.request.urgency.is_urgent()
     }
 
-    /// Whether nobody wants it any more.
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.job.cancel.is_cancelled() || self.job.events.is_closed()
+    /// Whether it can make a step: it is wanted, and its reader has room for what comes of it.
+    pub(super) fn is_ready(&mut self) -> bool {
+        !self.is_abandoned() && self.send() && !self.is_over
     }
 
-    /// One step, if its reader has room. At its end, what the model has read for it is kept.
-    pub(super) fn turn(&mut self, model: &mut Model) -> Turn {
-        let turn = self.advance(model);
-        if turn == Turn::Ended {
-            let cache = std::mem::replace(&mut self.cache, Cache::nothing());
-            model.prefixes.put(std::mem::take(&mut self.seen), cache);
-        }
-        turn
+    /// The length of its cache where its next step is one of writing: over a single token, after others.
+    pub(super) fn writes_after(&self) -> Option<usize> {
+        (self.unread.len() == 1 && self.cache.len() > 0).then(|| self.cache.len())
     }
 
-    fn advance(&mut self, model: &mut Model) -> Turn {
-        if self.job.events.is_closed() {
-            return Turn::Ended;
-        }
-        if self.job.cancel.is_cancelled() {
+    /// Whether it is over and its reader knows. What the model has read for it is kept then.
+    pub(super) fn has_ended(&mut self, model: &mut Model) -> bool {
+        if self.is_abandoned() {
             // No room is no loss: the reader looks at the flag too.
             self.job.events.try_send(Err(EngineError::Cancelled)).ok();
-            return Turn::Ended;
+        } else if !(self.send() && self.is_over) {
+            return false;
         }
-        if !self.send() {
-            return Turn::Waits;
+        let cache = std::mem::replace(&mut self.cache, Cache::nothing());
+        // Alone: others may hold the batch that it is a row of.
+        if let Some(own) = model.decoder.first(&cache, cache.len()) {
+            model.prefixes.put(std::mem::take(&mut self.seen), own);
         }
-        if !self.is_over {
-            if let Err(reason) = self.step(model) {
-                self.seen.clear(); // the cache may be broken
-                let error = failed(model, reason);
-                self.end(Err(error));
-            }
-            self.send();
-        }
-        if self.is_over && self.outbox.is_empty() { Turn::Ended } else { Turn::Worked }
+        true
+    }
+
+    /// Whether nobody wants it any more.
+    fn is_abandoned(&self) -> bool {
+        self.job.cancel.is_cancelled() || self.job.events.is_closed()
     }
 
     /// Hands over what waits; false when there was no room for all of it.
@@ -168,18 +151,57 @@ impl Sequence {
         true
     }
 
-    fn step(&mut self, model: &mut Model) -> Result<(), String> {
+    /// One step by itself.
+    pub(super) fn step(&mut self, model: &mut Model) {
         let count = self.unread.len().min(prompt_chunk(model.device));
         let chunk: Vec<i64> = self.unread.drain(..count).collect();
         let permit = model.gate.enter(model.device, self.is_urgent());
-        if !self.unread.is_empty() {
-            model.decoder.read(&mut self.cache, &chunk)?;
-            self.seen.extend(chunk);
-            return Ok(());
-        }
-        let mut logits = model.decoder.step(&mut self.cache, &chunk)?;
+        let logits = if self.unread.is_empty() {
+            model.decoder.step(&mut self.cache, &chunk).map(Some)
+        } else {
+            model.decoder.read(&mut self.cache, &chunk).map(|()| None)
+        };
         drop(permit);
+        self.take(model, chunk, logits);
+    }
+
+    /// One step of all of these together, each of which writes. Where that fails, each makes its own, from then on.
+    pub(super) fn step_together(model: &mut Model, sequences: &mut [&mut Self]) {
+        let tokens: Vec<i64> =
+            sequences.iter().filter_map(|sequence| sequence.unread.front().copied()).collect();
+        let permit = model.gate.enter(model.device, sequences.iter().any(|sequence| sequence.is_urgent()));
+        let mut caches: Vec<&mut Cache> = sequences.iter_mut().map(|sequence| &mut sequence.cache).collect();
+        let logits = model.decoder.step_together(&mut caches, &tokens);
+        drop(permit);
+        match logits {
+            Ok(logits) => {
+                for (sequence, logits) in sequences.iter_mut().zip(logits) {
+                    let chunk = sequence.unread.drain(..).collect();
+                    sequence.take(model, chunk, Ok(Some(logits)));
+                }
+            }
+            Err(reason) => {
+                let (engine, answers) = (model.config.name.as_str(), sequences.len());
+                tracing::warn!(engine, answers, %reason, "a step of several answers failed: they take turns now");
+                model.batching = None;
+                sequences.iter_mut().for_each(|sequence| sequence.step(model));
+            }
+        }
+    }
+
+    /// Takes what a step gave: the model has read `chunk`.
+    fn take(&mut self, model: &Model, chunk: Vec<i64>, logits: Result<Option<Vec<f32>>, String>) {
         self.seen.extend(chunk);
+        let taken = logits.and_then(|logits| logits.map_or(Ok(()), |logits| self.write(model, logits)));
+        if let Err(reason) = taken {
+            self.seen.clear(); // what is in the cache is of no use to anybody
+            self.end(Err(failed(model, reason)));
+        }
+        self.send();
+    }
+
+    /// Chooses the next token.
+    fn write(&mut self, model: &Model, mut logits: Vec<f32>) -> Result<(), String> {
         let token = self.sampler.choose(&mut logits).ok_or("the model's probabilities are no numbers")?;
         self.usage.output += 1;
         if model.ends.contains(&token) {

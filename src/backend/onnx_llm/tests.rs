@@ -86,22 +86,48 @@ async fn it_answers_and_remembers() {
     assert_ne!(told, untold);
 }
 
+/// In turn, and together.
 #[tokio::test]
-async fn answers_in_turn_are_the_answers_alone() {
-    let llm = load(&config());
-    let names = ["Clara", "Peter", "Anna", "David", "Maria", "Tom"];
-    let request = |name: &str| {
-        talk(&[&format!("My name is {name}."), &format!("Nice to meet you, {name}."), "What is my name?"])
+async fn answers_at_once_are_the_answers_alone() {
+    for batching in [false, true] {
+        let llm = load(&OnnxLlmConfig { batching: Some(batching), ..config() });
+        let names = ["Clara", "Peter", "Anna", "David", "Maria", "Tom"];
+        let request = |name: &str| {
+            talk(&[&format!("My name is {name}."), &format!("Nice to meet you, {name}."), "What is my name?"])
+        };
+        let mut alone = Vec::new();
+        for name in names {
+            alone.push(answer(&llm, request(name)).await.0);
+        }
+        // More calls than slots, all at once.
+        let calls = (0..18).map(|n| answer(&llm, request(names[n % names.len()])));
+        for (n, (text, ..)) in futures::future::join_all(calls).await.into_iter().enumerate() {
+            assert_eq!(text, alone[n % names.len()], "call {n}, batching {batching}");
+        }
+    }
+}
+
+/// A step of all is one on the device; who is given up leaves the others as they were.
+#[tokio::test]
+async fn answers_that_step_together_enter_once() {
+    let gate = Arc::new(Recorder::default());
+    let together = OnnxLlmConfig { batching: Some(true), ..config() };
+    let llm = load_behind(&together, Arc::clone(&gate) as Arc<dyn ComputeGate>);
+    let story = || LlmRequest { max_tokens: Some(24), ..talk(&["Tell me a story."]) };
+    let (alone, _, _, usage) = answer(&llm, story()).await;
+    assert_eq!(usage.output, 24);
+    gate.entered.lock().expect("no panic").clear();
+    let flag = CancelFlag::new();
+    let mut given_up = llm.generate(story(), flag.clone());
+    let others = futures::future::join_all((0..3).map(|_| answer(&llm, story())));
+    let giving_up = async {
+        assert!(matches!(given_up.next().await, Some(Ok(LlmEvent::Text(_)))));
+        flag.cancel();
     };
-    let mut alone = Vec::new();
-    for name in names {
-        alone.push(answer(&llm, request(name)).await.0);
-    }
-    // More calls than slots, all at once.
-    let calls = (0..18).map(|n| answer(&llm, request(names[n % names.len()])));
-    for (n, (text, ..)) in futures::future::join_all(calls).await.into_iter().enumerate() {
-        assert_eq!(text, alone[n % names.len()], "call {n}");
-    }
+    let (others, ()) = futures::future::join(others, giving_up).await;
+    assert!(others.iter().all(|(text, ..)| *text == alone), "{others:?}");
+    let steps = gate.entered.lock().expect("no panic").len();
+    assert!(steps < 2 * 24, "three answers of 24 tokens and a part of a fourth made {steps} steps");
 }
 
 #[tokio::test]

@@ -227,6 +227,11 @@ pub(super) const KEYS: &[Key] = &[
         Between(0.0, GIB_AS_MIB * 1_024.0),
     ),
     key(
+        "engines.llm[*].batching",
+        "Answers written at once make their steps together, not in turn",
+        Any("true or false; without it, true where the weights are of 100 MiB or more"),
+    ),
+    key(
         "engines.llm[*].sampling.temperature",
         "0 takes the likeliest token, 1 the model's own odds",
         Between(0.0, 5.0),
