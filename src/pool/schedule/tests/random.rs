@@ -8,16 +8,22 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Event {
     Ask { pool: usize, holder: u64, class: usize, patience_ms: u64 },
+    Step { class: WorkClass, patience_ms: u64 },
     Leave(usize),
     Release { which: usize, used_ms: u64 },
     Standing { member: u64, serving: bool },
     Wait(u64),
 }
 
+/// What steps are for, and probes that wait for room on a device.
+const STEPS: [WorkClass; 3] = [WorkClass::FirstClause, WorkClass::Continuation, WorkClass::Background];
+
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => (0_usize..2, 0_u64..6, 0_usize..5, 0_u64..3_000)
             .prop_map(|(pool, holder, class, patience_ms)| Event::Ask { pool, holder, class, patience_ms }),
+        3 => (prop::sample::select(&STEPS[..]), 0_u64..3_000)
+            .prop_map(|(class, patience_ms)| Event::Step { class, patience_ms }),
         1 => any::<usize>().prop_map(Event::Leave),
         4 => (any::<usize>(), 0_u64..500).prop_map(|(which, used_ms)| Event::Release { which, used_ms }),
         1 => (0_u64..4, any::<bool>()).prop_map(|(member, serving)| Event::Standing { member, serving }),
@@ -59,13 +65,12 @@ impl World {
         match *event {
             Event::Ask { pool, holder, class, patience_ms } => {
                 let deadline = self.now + Duration::from_millis(patience_ms);
-                let waiter = waiter(self.pools[pool], holder, CLASSES[class], deadline);
-                if let Ok((ticket, replaced)) = self.schedule.ask(waiter) {
-                    self.waiting.insert(ticket, waiter);
-                    if let Some(replaced) = replaced {
-                        self.answer(replaced)?;
-                    }
-                }
+                self.ask(waiter(self.pools[pool], holder, CLASSES[class], deadline))?;
+            }
+            Event::Step { class, patience_ms } => {
+                let deadline = self.now + Duration::from_millis(patience_ms);
+                let target = Target::Device(self.device);
+                self.ask(Waiter { target, ..waiter(self.pools[0], 99, class, deadline) })?;
             }
             Event::Leave(which) => {
                 let ticket = self.waiting.keys().nth(which % self.waiting.len().max(1)).copied();
@@ -87,6 +92,16 @@ impl World {
             Event::Wait(ms) => self.now += Duration::from_millis(ms),
         }
         self.pump()
+    }
+
+    fn ask(&mut self, waiter: Waiter<Target>) -> Result<(), TestCaseError> {
+        if let Ok((ticket, replaced)) = self.schedule.ask(waiter) {
+            self.waiting.insert(ticket, waiter);
+            if let Some(replaced) = replaced {
+                self.answer(replaced)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes every decision and checks each.
@@ -116,10 +131,22 @@ impl World {
         Ok(())
     }
 
-    /// Nobody of an earlier class, or of the same class with less use, was passed over for this instance's pool.
+    /// Nobody of an earlier class, or of the same class with less use, was passed over for this instance's pool, or for
+    /// the device.
     fn check_order(&self, grant: &Grant) -> Result<(), TestCaseError> {
         let served = self.waiting[&grant.ticket];
         prop_assert!(served.deadline > self.now, "too late, and run all the same");
+        if let Some((_, Share::Beside)) = grant.device {
+            prop_assert_eq!((grant.member, served.class), (None, WorkClass::FirstClause));
+            prop_assert_eq!(self.permits_in_use(), 3, "a permit was free");
+        }
+        if grant.member.is_none() {
+            let steps = self.waiting.values().filter(|other| other.target == served.target);
+            prop_assert!(
+                steps.into_iter().all(|other| other.class >= served.class),
+                "{served:?} went before"
+            );
+        }
         for other in self.waiting.values().filter(|other| other.target == served.target) {
             let Target::Pool(pool, _) = other.target else { continue };
             let held = self.running.iter().filter(|g| g.holder == other.holder);
@@ -131,10 +158,15 @@ impl World {
         Ok(())
     }
 
+    fn permits_in_use(&self) -> usize {
+        self.running.iter().filter(|grant| matches!(grant.device, Some((_, Share::Permit)))).count()
+    }
+
     fn check_limits(&self) -> Result<(), TestCaseError> {
         let (used, permits) = self.schedule.device_load(self.device);
         prop_assert!(used <= permits, "{used} permits of {permits}");
-        prop_assert_eq!(used, self.running.len());
+        prop_assert_eq!(used, self.permits_in_use());
+        prop_assert!(self.running.len() - used <= 1, "one step goes beside");
         for (id, member) in &self.schedule.members {
             let running = self.running.iter().filter(|grant| grant.member.map(|(_, id)| id) == Some(*id));
             prop_assert_eq!(member.in_use, running.count());
