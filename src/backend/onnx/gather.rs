@@ -92,14 +92,14 @@ impl Gather {
     /// Takes each row out of its tensor, and puts all together.
     fn make(&self, rows: usize, kind: TensorElementType) -> ort::Result<Session> {
         let mut graph = Graph::new()?;
-        let sides = |count| SymbolicDimensions::empty(count);
+        let symbols = SymbolicDimensions::empty;
         let part = |name: String| {
             let shape = Shape::new([-1; 4]);
-            Outlet::new(name, ValueType::Tensor { ty: kind, shape, dimension_symbols: sides(4) })
+            Outlet::new(name, ValueType::Tensor { ty: kind, shape, dimension_symbols: symbols(4) })
         };
         let numbers = |name: String| {
             let (ty, shape) = (TensorElementType::Int64, Shape::new([8]));
-            Outlet::new(name, ValueType::Tensor { ty, shape, dimension_symbols: sides(1) })
+            Outlet::new(name, ValueType::Tensor { ty, shape, dimension_symbols: symbols(1) })
         };
         graph.set_inputs((0..rows).flat_map(|at| [part(whole(at)), numbers(around(at))]))?;
         graph.set_outputs([part(ROWS.to_owned())])?;
@@ -152,4 +152,78 @@ fn shape(row: &Row<'_>, rows: usize) -> Result<Vec<i64>, String> {
         return Err(format!("{tokens} tokens of a row"));
     }
     Ok(vec![i64::try_from(rows).unwrap_or(i64::MAX), heads, tokens, size])
+}
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+    use ort::value::Tensor;
+
+    use super::*;
+    use crate::backend::onnx::open;
+
+    fn gather() -> Gather {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let library = root.join(".cache/onnxruntime/libonnxruntime.so");
+        let graph = root.join("tests/fixtures/llm/llama3/onnx/model.onnx");
+        let session = open(Room::on(Device::Cpu), "test", &graph, &library, |reason| panic!("{reason}"))
+            .expect("it opens");
+        Gather::new(&session, Device::Cpu, &library).expect("it can allocate")
+    }
+
+    /// Rows of one head and size 1: their tokens are 10, 11, .. and 20, 21, ..
+    fn tensor(tokens: u8) -> DynValue {
+        let values: Vec<f32> =
+            [10, 20].into_iter().flat_map(|row: u8| (row..row + tokens).map(f32::from)).collect();
+        Tensor::from_array(([2, 1, usize::from(tokens), 1], values)).expect("a tensor").into_dyn()
+    }
+
+    fn values(tensor: &DynValue) -> (Vec<i64>, Vec<f32>) {
+        let (shape, values) = tensor.try_extract_tensor::<f32>().expect("32 bits");
+        (shape.to_vec(), values.to_vec())
+    }
+
+    #[test]
+    fn rows_are_cut_and_given_room_at_both_ends() {
+        let (mut gather, long, short) = (gather(), tensor(4), tensor(2));
+        let row = |tensor, at, before, after| Row { tensor, at, before, after };
+        let rows = [row(&long, 1, -1, 0), row(&short, 0, 0, 1), row(&short, 1, 1, 0), row(&long, 0, 1, -2)];
+        let expected = [[21.0, 22.0, 23.0], [10.0, 11.0, 0.0], [0.0, 20.0, 21.0], [0.0, 10.0, 11.0]];
+        let made = gather.rows(&rows).expect("rows");
+        assert_eq!(values(&made), (vec![4, 1, 3, 1], expected.concat()));
+        // Another number of rows, rows of what was made, and what they were made by is gone.
+        let again = gather.rows(&[row(&made, 2, 0, -3)]).expect("no token");
+        assert_eq!(values(&again), (vec![1, 1, 0, 1], vec![]));
+        drop((gather, long));
+        assert_eq!(values(&made).1, expected.concat());
+    }
+
+    #[test]
+    fn rows_are_of_16_bits_too() {
+        let mut gather = gather();
+        let numbers: Vec<f16> = [1.5, 2.5].map(f16::from_f32).to_vec();
+        let tensor = Tensor::from_array(([2, 1, 1, 1], numbers)).expect("a tensor").into_dyn();
+        let rows = [1, 0].map(|at| Row { tensor: &tensor, at, before: 0, after: 1 });
+        let made = gather.rows(&rows).expect("rows");
+        let (_, made) = made.try_extract_tensor::<f16>().expect("16 bits");
+        assert_eq!(made, [2.5, 0.0, 1.5, 0.0].map(f16::from_f32));
+    }
+
+    #[test]
+    fn what_is_no_row_is_refused() {
+        let (mut gather, long, short) = (gather(), tensor(3), tensor(2));
+        let row = |tensor, at, after| Row { tensor, at, before: 0, after };
+        for (rows, told) in [
+            (vec![], "there is no row"),
+            (vec![row(&long, 2, 0)], "no row 2 of 2"),
+            (vec![row(&long, 0, -4)], "-1 tokens"),
+            (vec![row(&long, 0, 0), row(&short, 0, 0)], "Concat"),
+        ] {
+            let error = gather.rows(&rows).expect_err("not possible");
+            assert!(error.contains(told), "{error}");
+        }
+        let flat = Tensor::from_array(([2], vec![1.0_f32, 2.0])).expect("a tensor").into_dyn();
+        assert!(gather.rows(&[row(&flat, 0, 0)]).is_err_and(|error| error.contains("[2] has no rows")));
+        assert!(gather.rows(&[row(&long, 0, 0)]).is_ok(), "and it works on");
+    }
 }

@@ -259,3 +259,69 @@ impl Sequence {
 fn failed(model: &Model, reason: String) -> EngineError {
     EngineError::Failed { engine: model.config.name.clone(), reason }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::backend::onnx_llm::OnnxLlmConfig;
+    use crate::engine::compute::{Unlimited, Urgency};
+    use crate::engine::llm::{ChatMessage, ChatRole, ToolChoice, Truncation};
+
+    fn model() -> Model {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let model = root.join("tests/fixtures/llm/qwen2");
+        let config = OnnxLlmConfig { model, batching: Some(true), max_tokens: 6, ..OnnxLlmConfig::default() };
+        let config = OnnxLlmConfig { file: Some("onnx/model.onnx".into()), ..config };
+        let library = root.join(".cache/onnxruntime/libonnxruntime.so");
+        Model::load(&config, &library, Arc::new(Unlimited)).expect("it loads")
+    }
+
+    /// An answer that has read its prompt.
+    fn writing(model: &mut Model, text: &str) -> (Sequence, mpsc::Receiver<Event>) {
+        let (events, reader) = mpsc::channel(64);
+        let request = LlmRequest {
+            messages: [ChatMessage::text(ChatRole::User, text)].into(),
+            tools: [].into(),
+            tool_choice: ToolChoice::Auto,
+            max_tokens: None,
+            truncation: Truncation::default(),
+            urgency: Urgency::default(),
+        };
+        let mut sequence =
+            Sequence::start(model, Job { request, cancel: CancelFlag::new(), events }).expect("it starts");
+        while sequence.writes_after().is_none() {
+            sequence.step(model);
+        }
+        (sequence, reader)
+    }
+
+    fn told(reader: &mut mpsc::Receiver<Event>) -> Vec<Event> {
+        std::iter::from_fn(|| reader.try_recv().ok()).collect()
+    }
+
+    #[test]
+    fn an_answer_that_is_broken_breaks_no_other() {
+        let mut model = model();
+        assert!(model.batching.is_some());
+        let (mut alone, mut expected) = writing(&mut model, "How is Oslo?");
+        while alone.is_ready() {
+            alone.step(&mut model);
+        }
+        let (mut whole, mut reader) = writing(&mut model, "How is Oslo?");
+        let (mut broken, mut failed) = writing(&mut model, "And Rome?");
+        broken.cache = Cache::nothing();
+        Sequence::step_together(&mut model, &mut [&mut whole, &mut broken]);
+        assert!(model.batching.is_none(), "they take turns from here on");
+        let last = told(&mut failed).pop();
+        assert!(matches!(last, Some(Err(EngineError::Failed { .. }))), "{last:?}");
+        while whole.is_ready() {
+            whole.step(&mut model);
+        }
+        let (told, expected) = (told(&mut reader), told(&mut expected));
+        assert!(matches!(told.last(), Some(Ok(LlmEvent::Done { .. }))), "{told:?}");
+        assert_eq!(told, expected);
+    }
+}
