@@ -21,7 +21,7 @@ pub(super) use self::binding::Binding;
 pub(super) use self::cache::{CacheSlot, PAST};
 pub(super) use self::cuda::{settle, settle_for};
 pub use self::environment::environment;
-pub(super) use self::gather::{Gather, Row};
+pub(super) use self::gather::{Gather, Piece};
 pub(super) use self::logits::{last_row, last_rows};
 use super::LoadError;
 use crate::engine::Device;

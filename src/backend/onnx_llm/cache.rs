@@ -7,7 +7,7 @@ use half::f16;
 use ort::value::{DynValue, TensorElementType};
 
 use super::prefix::Remembered;
-use crate::backend::onnx::{Gather, Row};
+use crate::backend::onnx::{Gather, Piece};
 
 /// Where the room is in a row of a batch that is shorter than the longest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,14 +91,14 @@ impl Cache {
         let width = lens.iter().max().copied().unwrap_or_default();
         let parts = caches.iter().map(|cache| cache.batch.values.len()).min().unwrap_or_default();
         let values = (0..parts).map(|part| {
-            let rows = caches.iter().zip(lens).map(|(cache, len)| cache.part(part, (*len, width), padding));
-            gather.rows(&rows.collect::<Result<Vec<_>, _>>()?)
+            let pieces = caches.iter().zip(lens).map(|(cache, len)| cache.part(part, (*len, width), padding));
+            gather.rows(&in_one(pieces.collect::<Result<_, _>>()?))
         });
         Ok(Batch { values: values.collect::<Result<_, _>>()?, width, rows: caches.len() })
     }
 
     /// The first `len` tokens of a part, with room up to `width`.
-    fn part(&self, part: usize, (len, width): (usize, usize), padding: Padding) -> Result<Row<'_>, String> {
+    fn part(&self, part: usize, (len, width): (usize, usize), padding: Padding) -> Result<Piece<'_>, String> {
         let tensor = &self.batch.values[part];
         let held = tensor.dtype().tensor_shape().and_then(|shape| shape.get(2).copied()).unwrap_or_default();
         let [held_here, len, width, own] =
@@ -111,8 +111,26 @@ impl Cache {
             // What comes after `len` is cut off; the room that is there before its first token is room still.
             Padding::Before => ((width - len) - (held - own), len - own),
         };
-        Ok(Row { tensor, at: self.row, before, after })
+        Ok(Piece { tensor, rows: self.row..self.row + 1, before, after })
     }
+}
+
+/// Rows that lie together are taken together: of a batch that one has left, those before it and those after.
+fn in_one(pieces: Vec<Piece<'_>>) -> Vec<Piece<'_>> {
+    let mut joined: Vec<Piece<'_>> = Vec::new();
+    for piece in pieces {
+        match joined.last_mut() {
+            Some(last)
+                if std::ptr::eq(last.tensor, piece.tensor)
+                    && last.rows.end == piece.rows.start
+                    && (last.before, last.after) == (piece.before, piece.after) =>
+            {
+                last.rows.end = piece.rows.end;
+            }
+            _ => joined.push(piece),
+        }
+    }
+    joined
 }
 
 impl Remembered for Cache {
