@@ -15,9 +15,9 @@ use super::binding::{memory, text};
 use super::{Binding, Room, builder, environment};
 use crate::engine::Device;
 
-/// The version of ONNX's operators that the graphs are of: ONNX Runtime 1.22, the oldest that takes a graph that is no
-/// file, knows it.
-const OPSET: u32 = 21;
+/// The version of ONNX's operators that the graphs are of: an old one, which the kernels of every device know. Kernels are
+/// registered for ranges of versions, and a GPU's for newer ones later than a CPU's.
+const OPSET: u32 = 13;
 const ROWS: &str = "rows";
 
 /// Rows of a tensor of batch, heads, tokens, head size.

@@ -54,12 +54,12 @@ impl Batching {
                 return Ok(Some(batching));
             }
         }
+        let told = "language model: answers take turns, as this graph gives one that steps with others other numbers than \
+                    alone; an export in int4 may not";
         if config.batching.is_some() {
-            tracing::warn!(
-                engine,
-                "language model: answers take turns, as this graph gives an answer that steps \
-                                    together with others other numbers than alone; `batching = false` keeps this silent"
-            );
+            tracing::warn!(engine, "{told}; `batching = false` keeps this silent");
+        } else {
+            tracing::info!(engine, "{told}");
         }
         Ok(None)
     }
