@@ -38,27 +38,36 @@ pub(super) fn run(model: &mut Model, jobs: &Receiver<Job>) {
     }
 }
 
-/// One step of each answer that is urgent, or of each that is not; whether any could make one.
+/// One step of each answer that is urgent, or of each that is not; whether any could make one. Those that write together
+/// step after each piece of a prompt that another reads: it takes several times as long as their step.
 fn round(model: &mut Model, sequences: &mut Vec<Sequence>, urgent: bool) -> bool {
     let of_round = |sequence: &mut Sequence| sequence.is_urgent() == urgent && sequence.is_ready();
     let ready = sequences.iter_mut().filter_map(|sequence| of_round(sequence).then_some(sequence));
-    let (writing, reading): (Vec<_>, Vec<_>) =
+    let (mut writing, reading): (Vec<_>, Vec<_>) =
         ready.partition(|sequence| model.batching.is_some() && sequence.writes_after().is_some());
     let has_worked = !(writing.is_empty() && reading.is_empty());
-    // Somebody may have been given up while another stepped.
-    let wanted = reading.into_iter().filter_map(|sequence| sequence.is_ready().then_some(sequence));
-    wanted.for_each(|sequence| sequence.step(model));
-    write(model, writing);
+    if reading.is_empty() {
+        write(model, &mut writing);
+    }
+    for sequence in reading {
+        // It may have been given up while another stepped.
+        if sequence.is_ready() {
+            sequence.step(model);
+        }
+        write(model, &mut writing);
+    }
     sequences.retain_mut(|sequence| !sequence.has_ended(model));
     has_worked
 }
 
-/// One step of each, together with those of like length.
-fn write(model: &mut Model, mut writing: Vec<&mut Sequence>) {
+/// One step of each that can go on, together with those of like length.
+fn write(model: &mut Model, writing: &mut Vec<&mut Sequence>) {
+    writing.retain_mut(|sequence| sequence.is_ready());
     // The same order at every step, as all grow alike: what stepped together lies as the next step reads it.
     writing.sort_by_key(|sequence| Reverse(sequence.writes_after()));
     let lens: Vec<usize> = writing.iter().filter_map(|sequence| sequence.writes_after()).collect();
-    let groups = model.batching.map_or_else(Vec::new, |batching| batching.groups(&lens));
+    // Without batching, from a failure on, each by itself.
+    let groups = model.batching.map_or_else(|| vec![1; lens.len()], |batching| batching.groups(&lens));
     let mut rest = &mut writing[..];
     for count in groups {
         let (group, others) = rest.split_at_mut(count);
@@ -67,5 +76,30 @@ fn write(model: &mut Model, mut writing: Vec<&mut Sequence>) {
             several => Sequence::step_together(model, several),
         }
         rest = others;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::onnx_llm::sequence::tests::{begin, model, writing};
+
+    #[test]
+    fn answers_are_written_while_long_prompts_are_read() {
+        let mut model = model();
+        let (answers, mut readers): (Vec<_>, Vec<_>) =
+            ["How is Oslo?", "And Rome?"].map(|text| writing(&mut model, text)).into_iter().unzip();
+        let mut sequences = answers;
+        let before: Vec<_> = sequences.iter().filter_map(Sequence::writes_after).collect();
+        for text in ["a b c ", "d e f "] {
+            let (sequence, reader) = begin(&mut model, &text.repeat(40));
+            sequences.push(sequence);
+            readers.push(reader);
+        }
+        assert!(round(&mut model, &mut sequences, true));
+        let after: Vec<_> = sequences.iter().map(Sequence::writes_after).collect();
+        assert_eq!(after, [Some(before[0] + 2), Some(before[1] + 2), None, None], "a step after each piece");
+        assert!(!round(&mut model, &mut sequences, false), "nobody else is there");
+        assert_eq!(sequences.len(), 4);
     }
 }

@@ -261,7 +261,7 @@ fn failed(model: &Model, reason: String) -> EngineError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
@@ -270,7 +270,7 @@ mod tests {
     use crate::engine::compute::{Unlimited, Urgency};
     use crate::engine::llm::{ChatMessage, ChatRole, ToolChoice, Truncation};
 
-    fn model() -> Model {
+    pub(in crate::backend::onnx_llm) fn model() -> Model {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let model = root.join("tests/fixtures/llm/qwen2");
         let config = OnnxLlmConfig { model, batching: Some(true), max_tokens: 6, ..OnnxLlmConfig::default() };
@@ -279,8 +279,10 @@ mod tests {
         Model::load(&config, &library, Arc::new(Unlimited)).expect("it loads")
     }
 
-    /// An answer that has read its prompt.
-    fn writing(model: &mut Model, text: &str) -> (Sequence, mpsc::Receiver<Event>) {
+    pub(in crate::backend::onnx_llm) fn begin(
+        model: &mut Model,
+        text: &str,
+    ) -> (Sequence, mpsc::Receiver<Event>) {
         let (events, reader) = mpsc::channel(64);
         let request = LlmRequest {
             messages: [ChatMessage::text(ChatRole::User, text)].into(),
@@ -290,8 +292,16 @@ mod tests {
             truncation: Truncation::default(),
             urgency: Urgency::default(),
         };
-        let mut sequence =
-            Sequence::start(model, Job { request, cancel: CancelFlag::new(), events }).expect("it starts");
+        let job = Job { request, cancel: CancelFlag::new(), events };
+        (Sequence::start(model, job).expect("it starts"), reader)
+    }
+
+    /// An answer that has read its prompt.
+    pub(in crate::backend::onnx_llm) fn writing(
+        model: &mut Model,
+        text: &str,
+    ) -> (Sequence, mpsc::Receiver<Event>) {
+        let (mut sequence, reader) = begin(model, text);
         while sequence.writes_after().is_none() {
             sequence.step(model);
         }
