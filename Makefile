@@ -7,7 +7,7 @@ help: ## list these targets
 
 run: ## set up, build and start the server; it prints its address
 	@scripts/setup
-	@scripts/build --bin antiphon
+	@scripts/build --workspace --bin antiphon
 	@exec $${CARGO_TARGET_DIR:-target}/release/antiphon serve $(ARGS)
 
 test: ## set up and run every test: Rust, the official clients, a real browser

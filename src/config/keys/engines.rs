@@ -103,7 +103,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "engines.onnxruntime",
         "ONNX Runtime's shared library, read when an engine needs it",
-        Any("a path; scripts/setup puts the library at the default"),
+        Any("a path, of version 1.22 or later; scripts/setup puts the library at the default"),
     ),
     key(
         "engines.program",
