@@ -9,7 +9,7 @@ use super::decoder::Decoder;
 use super::prefix::Remembered;
 
 /// From so many bytes of weights on, steps are batched. Between the models that it was measured with (decision 7): the
-/// starter's 5.4 MiB, where it does not pay, and 217 MiB, where it does.
+/// starter's 5.4 MiB, where it hardly pays, and 217 MiB, where it does.
 const MIN_WEIGHTS: u64 = 100 << 20;
 /// A step reads a row's tokens, its attention goes through them, and it writes them anew.
 const PASSES: u64 = 3;
