@@ -44,7 +44,8 @@ impl Cache {
         lens.iter().enumerate().map(|(row, len)| Self { batch: Arc::clone(&batch), row, len: *len }).collect()
     }
 
-    /// A cache that belongs to no model: what is left where one was taken.
+    /// A cache that belongs to no model: no step can be made with it.
+    #[cfg(test)]
     pub(super) fn nothing() -> Self {
         Self { batch: Arc::new(Batch { values: Vec::new(), width: 0, rows: 1 }), row: 0, len: 0 }
     }

@@ -64,9 +64,14 @@ impl<C: Remembered> PrefixCache<C> {
         Some((copy?, tokens))
     }
 
+    /// Whether what remembers `tokens` is worth keeping.
+    pub(super) fn keeps(&self, tokens: &[i64]) -> bool {
+        self.limit > 0 && tokens.len() >= WORTH_IT
+    }
+
     /// Keeps what remembers `tokens`, in place of what remembered less of them.
     pub(super) fn put(&mut self, tokens: Vec<i64>, cache: C) {
-        if tokens.len() < WORTH_IT {
+        if !self.keeps(&tokens) {
             return;
         }
         self.retain(|entry| !tokens.starts_with(&entry.tokens));
@@ -159,6 +164,9 @@ mod tests {
         put(&mut cache, &talk(1, 30));
         put(&mut cache, &talk(1, 40));
         assert_eq!((cache.entries.len(), cache.bytes), (1, 40));
+        let mut none = PrefixCache::new(0);
+        put(&mut none, &talk(1, 40));
+        assert!(none.entries.is_empty() && !none.keeps(&talk(1, 40)) && cache.keeps(&talk(1, 16)));
     }
 
     proptest! {

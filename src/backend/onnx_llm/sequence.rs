@@ -127,9 +127,10 @@ impl Sequence {
         } else if !(self.send() && self.is_over) {
             return false;
         }
-        let cache = std::mem::replace(&mut self.cache, Cache::nothing());
         // Alone: others may hold the batch that it is a row of.
-        if let Some(own) = model.decoder.first(&cache, cache.len()) {
+        if model.prefixes.keeps(&self.seen)
+            && let Some(own) = model.decoder.first(&self.cache, self.cache.len())
+        {
             model.prefixes.put(std::mem::take(&mut self.seen), own);
         }
         true
